@@ -1,0 +1,93 @@
+#include <pybind11/stl.h>
+
+#include "bindings/bindings.h"
+#include "bindings/buffer_view.h"
+#include "bindings/problems.h"
+#include "bindings/without_gil.h"
+#include "store/chunk_store.h"
+
+namespace py = pybind11;
+
+namespace flor::bindings {
+namespace {
+
+py::bytes to_python(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+py::dict to_python(const StoreStats& stats) {
+  py::dict out;
+  out["chunks"] = stats.chunks;
+  out["packs"] = stats.packs;
+  out["raw_bytes"] = stats.raw_bytes;
+  out["stored_bytes"] = stats.stored_bytes;
+  out["put_bytes"] = stats.put_bytes;
+  out["dedup_bytes"] = stats.dedup_bytes;
+  out["dedup_hits"] = stats.dedup_hits;
+  out["compared_bytes"] = stats.compared_bytes;
+  return out;
+}
+
+ContentRef to_ref(const py::bytes& ref) { return decode_ref(as_bytes(std::string_view(ref))); }
+
+py::bytes put(ChunkStore& store, const py::object& buffer) {
+  const BufferView view(buffer);
+  Buffer ref;
+  without_gil([&] { ref = encode_ref(store.put(view.bytes())); });
+  return to_python(ref);
+}
+
+py::bytes get(ChunkStore& store, const py::bytes& ref) {
+  const ContentRef content = to_ref(ref);
+  // Read into the bytes object itself; checked first, so that a made-up length takes no memory.
+  if (!store.contains(content)) return to_python(store.get(content));  // throws what is missing
+  PyObject* const raw = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(content.nbytes));
+  if (raw == nullptr) throw py::error_already_set();
+  py::bytes out = py::reinterpret_steal<py::bytes>(raw);
+  const MutableBytes target{reinterpret_cast<std::byte*>(PyBytes_AS_STRING(raw)), content.nbytes};
+  without_gil([&] { store.read(content, 0, target); });
+  return out;
+}
+
+}  // namespace
+
+void bind_store(py::module_& module) {
+  py::class_<ChunkStore, std::shared_ptr<ChunkStore>>(
+      module, "ChunkStore", "A content-addressed store of chunks, in the folder of a flor store.")
+      .def(py::init([](const std::string& root, bool readonly) {
+             ChunkStoreOptions options;
+             options.readonly = readonly;
+             std::shared_ptr<ChunkStore> store;
+             without_gil([&] { store = std::make_shared<ChunkStore>(root, options); });
+             return store;
+           }),
+           py::arg("root"), py::kw_only(), py::arg("readonly") = false)
+      .def("put", &put, py::arg("buffer"),
+           "Store the bytes and return their reference; kill -9 does not lose them.")
+      .def("get", &get, py::arg("ref"), "The bytes of a reference, checked.")
+      .def(
+          "contains",
+          [](ChunkStore& store, const py::bytes& ref) { return store.contains(to_ref(ref)); },
+          py::arg("ref"), "Whether every chunk of a reference is known.")
+      .def(
+          "sync", [](ChunkStore& store) { without_gil([&] { store.sync(); }); },
+          "Make what was put durable.")
+      .def(
+          "close", [](ChunkStore& store) { without_gil([&] { store.close(); }); },
+          "Seal the packs and end all use.")
+      .def(
+          "stats", [](ChunkStore& store) { return to_python(store.stats()); },
+          "Counts of the store and of its use.")
+      .def(
+          "verify",
+          [](ChunkStore& store) {
+            std::vector<StoreProblem> problems;
+            without_gil([&] { problems = store.verify(); });
+            return bindings::to_python(problems);
+          },
+          "Re-read every chunk; a list of dicts (path, offset, id, problem), empty when all is "
+          "well.")
+      .def_property_readonly("root", &ChunkStore::root);
+}
+
+}  // namespace flor::bindings

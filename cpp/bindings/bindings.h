@@ -1,0 +1,14 @@
+// What the module is made of: one bind_<domain>.cc per layer, each registering its own names.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace flor::bindings {
+
+void bind_log(pybind11::module_& module);       // LogWriter, log(), the context stack
+void bind_store(pybind11::module_& module);     // ChunkStore
+void bind_snapshot(pybind11::module_& module);  // Snapshotter, Pending
+void bind_read(pybind11::module_& module);      // CheckpointReader
+void bind_log_read(pybind11::module_& module);  // read_log
+
+}  // namespace flor::bindings

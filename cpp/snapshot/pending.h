@@ -1,0 +1,69 @@
+// A checkpoint on its way to the disk.
+//
+// Thread-safety: all methods are safe for concurrent use. In a forked child `wait` throws kClosed:
+// the thread that would finish it lives in the parent.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "format/manifest_format.h"
+
+namespace flor {
+
+class Pending {
+ public:
+  explicit Pending(std::string path);
+  ~Pending();
+  Pending(const Pending&) = delete;
+  Pending& operator=(const Pending&) = delete;
+
+  // Durable, or failed.
+  bool done() const;
+  // True when done; then throws the error of a failed one. False after `timeout_seconds`.
+  bool wait(std::optional<double> timeout_seconds) const;
+  // What failed, or nothing (yet).
+  std::optional<std::string> error() const;
+
+  const std::string& path() const noexcept { return path_; }
+  double stall_seconds() const noexcept { return stall_ns_ * 1e-9; }         // how long take() took
+  double background_cpu_seconds() const noexcept { return cpu_ns_ * 1e-9; }  // so far
+  std::uint64_t raw_bytes() const noexcept { return manifest_.totals.raw_bytes; }
+  std::uint64_t stored_bytes() const noexcept { return stored_bytes_; }  // so far
+
+ private:
+  friend class Snapshotter;
+
+  // The first error is kept.
+  void fail(std::exception_ptr error);
+  bool failed() const;
+  void finish();
+
+  // Waiting on a condition variable that a forked child destroys could hang the child, so a child
+  // leaks it.
+  struct Shared {
+    mutable std::mutex mutex;  // guards all below
+    std::condition_variable changed;
+    bool done = false;
+    std::exception_ptr error;
+  };
+
+  const std::string path_;
+  const pid_t process_;
+  std::unique_ptr<Shared> shared_;
+  Manifest manifest_;  // chunk names are filled in by workers, each its own pieces
+  std::once_flag begun_;
+  std::uint64_t epoch_ = 0;
+  std::atomic<std::size_t> tasks_left_{0};
+  std::atomic<std::int64_t> stall_ns_{0}, cpu_ns_{0};
+  std::atomic<std::uint64_t> stored_bytes_{0}, new_chunks_{0}, dedup_bytes_{0};
+};
+
+}  // namespace flor

@@ -1,0 +1,156 @@
+// The reading half of ChunkStore.
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "codec/codec.h"
+#include "store/chunk_store.h"
+
+namespace flor {
+namespace {
+
+void check_range(const ContentRef& ref, std::uint64_t offset, std::uint64_t nbytes) {
+  if (offset <= ref.nbytes && nbytes <= ref.nbytes - offset) return;
+  throw Error(ErrorKind::kInvalid,
+              "bytes " + std::to_string(offset) + " to " + std::to_string(offset + nbytes) +
+                  " do not lie inside a content of " + std::to_string(ref.nbytes));
+}
+
+}  // namespace
+
+std::vector<ChunkPlace> ChunkStore::places_of(const ChunkId& id) {
+  std::vector<ChunkPlace> places;
+  const std::shared_lock lock(mutex_);
+  index_.find(id, [&](const ChunkPlace& place) {
+    places.push_back(place);
+    return false;
+  });
+  return places;
+}
+
+std::vector<ChunkPlace> ChunkStore::places_or_refresh(const ChunkId& id) {
+  std::vector<ChunkPlace> places = places_of(id);
+  if (!places.empty()) return places;
+  refresh();
+  return places_of(id);
+}
+
+HeldBytes ChunkStore::stored_bytes(const ChunkPlace& place) {
+  const auto file = pack(place.pack);
+  auto mapping = file->covering(place.end());
+  const Bytes bytes = mapping->bytes().subspan(place.offset, place.stored_bytes);
+  const std::uint64_t found = checksum64(bytes);
+  if (found != place.checksum)
+    throw Error(ErrorKind::kCorrupt, "chunk " + to_text(place.id) + " fails its checksum",
+                file->path(), static_cast<std::int64_t>(place.offset),
+                to_hex({place.checksum, 0}).substr(16), to_hex({found, 0}).substr(16));
+  return {bytes, std::move(mapping)};
+}
+
+ChunkStore::Fetched ChunkStore::fetch(const ChunkId& id, std::uint32_t raw_bytes) {
+  std::exception_ptr failure;
+  for (const ChunkPlace& place : places_or_refresh(id)) try {
+      if (place.raw_bytes != raw_bytes)
+        throw Error(ErrorKind::kCorrupt,
+                    "chunk " + to_text(id) + " has another length than its user says",
+                    pack(place.pack)->path(), static_cast<std::int64_t>(place.offset),
+                    std::to_string(raw_bytes), std::to_string(place.raw_bytes));
+      return {place, stored_bytes(place)};
+    } catch (const Error&) {
+      if (!failure) failure = std::current_exception();  // another copy may be whole
+    }
+  if (failure) std::rethrow_exception(failure);
+  throw Error(ErrorKind::kNotFound, "no pack of this store holds chunk " + to_text(id),
+              packs_folder_);
+}
+
+void ChunkStore::read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from,
+                            MutableBytes out) {
+  const Fetched chunk = fetch(id, raw_bytes);
+  try {
+    if (chunk.place.codec == 0 && chunk.place.stored_bytes == raw_bytes) {
+      std::memcpy(out.data(), chunk.stored.bytes.data() + from, out.size());
+    } else if (out.size() == raw_bytes) {
+      decode(static_cast<Codec>(chunk.place.codec), chunk.stored.bytes, out);
+    } else {
+      Buffer whole(raw_bytes);
+      decode(static_cast<Codec>(chunk.place.codec), chunk.stored.bytes, whole);
+      std::memcpy(out.data(), whole.data() + from, out.size());
+    }
+  } catch (const Error& error) {
+    throw Error(error.kind(), "chunk " + to_text(id) + ": " + error.message(),
+                pack(chunk.place.pack)->path(), static_cast<std::int64_t>(chunk.place.offset),
+                error.expected(), error.found());
+  }
+}
+
+void ChunkStore::read(const ContentRef& ref, std::uint64_t offset, MutableBytes out) {
+  check_usable();
+  check_range(ref, offset, out.size());
+  while (!out.empty()) {
+    const std::uint64_t index = offset / kChunkBytes;
+    const auto from = static_cast<std::uint32_t>(offset % kChunkBytes);
+    const std::uint32_t raw_bytes = chunk_length(ref.nbytes, index);
+    const std::size_t count = std::min<std::size_t>(raw_bytes - from, out.size());
+    read_chunk(ref.chunks[index], raw_bytes, from, out.first(count));
+    offset += count;
+    out = out.subspan(count);
+  }
+}
+
+Buffer ChunkStore::get(const ContentRef& ref) {
+  check_usable();
+  // Before the allocation: a made-up length must not take the memory.
+  for (const ChunkId& id : ref.chunks)
+    if (places_or_refresh(id).empty())
+      throw Error(ErrorKind::kNotFound, "no pack of this store holds chunk " + to_text(id),
+                  packs_folder_);
+  Buffer out(ref.nbytes);
+  read(ref, 0, out);
+  return out;
+}
+
+bool ChunkStore::contains(const ContentRef& ref) {
+  check_usable();
+  return std::all_of(ref.chunks.begin(), ref.chunks.end(),
+                     [this](const ChunkId& id) { return !places_or_refresh(id).empty(); });
+}
+
+std::optional<std::vector<ChunkPlace>> ChunkStore::contiguous_places(const ContentRef& ref,
+                                                                     std::uint64_t first,
+                                                                     std::uint64_t last) {
+  std::vector<ChunkPlace> run;
+  for (std::uint64_t i = first; i < last; ++i) {
+    const std::vector<ChunkPlace> places = places_or_refresh(ref.chunks[i]);
+    const auto next = std::find_if(places.begin(), places.end(), [&](const ChunkPlace& place) {
+      if (place.codec != 0 || place.stored_bytes != chunk_length(ref.nbytes, i)) return false;
+      return run.empty() || (place.pack == run.back().pack && place.offset == run.back().end());
+    });
+    if (next == places.end()) return std::nullopt;
+    run.push_back(*next);
+  }
+  return run;
+}
+
+bool ChunkStore::is_contiguous(const ContentRef& ref) {
+  check_usable();
+  return contiguous_places(ref, 0, ref.chunks.size()).has_value();
+}
+
+std::optional<HeldBytes> ChunkStore::view(const ContentRef& ref, std::uint64_t offset,
+                                          std::uint64_t nbytes) {
+  check_usable();
+  check_range(ref, offset, nbytes);
+  if (nbytes == 0) return HeldBytes{};
+  const std::uint64_t first = offset / kChunkBytes, last = (offset + nbytes - 1) / kChunkBytes + 1;
+  const auto run = contiguous_places(ref, first, last);
+  if (!run) return std::nullopt;
+  const auto mapping = pack(run->front().pack)->covering(run->back().end());
+  for (const ChunkPlace& place : *run)
+    if (checksum64(mapping->bytes().subspan(place.offset, place.stored_bytes)) != place.checksum)
+      return std::nullopt;  // the copying path tries other copies, or says what is damaged
+  const std::uint64_t begin = run->front().offset + (offset - first * kChunkBytes);
+  return HeldBytes{mapping->bytes().subspan(begin, nbytes), mapping};
+}
+
+}  // namespace flor

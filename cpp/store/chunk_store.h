@@ -1,0 +1,184 @@
+// A content-addressed store: bytes go in once, under the name of their content, and come out
+// checked.
+//
+//   ChunkStore store("/runs/.flor", {});
+//   ContentRef ref = store.put(bytes);         // written before it returns: survives kill -9
+//   Buffer back = store.get(ref);
+//   store.sync();                              // survives power loss
+//
+// Several processes may write one store at once: each writes its own packs and sees the others'
+// after `refresh`, which a reader does by itself for an unknown name.
+//
+// Thread-safety: all methods are safe for concurrent use. Invariants:
+//   1. A place is in the index only after the write() of its bytes has returned.
+//   2. Two different contents never get one name from this store: a name that is known is trusted
+//   only after
+//      the bytes were compared (docs/decisions/0002-chunk-identity.md).
+//   3. After sync(e) returned, every chunk named by a put since `begin_batch` returned e is on the
+//   device,
+//      whichever process wrote it.
+//   4. Lock order: lane, sync_mutex_, refresh_mutex_, mutex_, PackFile's. No system call that
+//   writes is made
+//      under mutex_, so a put from the training thread never waits for a disk that another thread
+//      waits for.
+//
+// A forked child may not use it: every call throws kClosed there, and destruction does nothing.
+// Errors: flor::Error. Reading throws kNotFound for an unknown name, kCorrupt for damaged bytes;
+// writing to a folder that can't be written throws kReadOnly.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/file.h"
+#include "format/chunk_id.h"
+#include "store/chunk_index.h"
+#include "store/pack_file.h"
+
+namespace flor {
+
+class StoreLane;
+class PackWriter;
+
+using ContentHash = Hash128 (*)(Bytes bytes, std::uint8_t salt);
+Hash128 content_hash(Bytes bytes, std::uint8_t salt) noexcept;
+
+struct ChunkStoreOptions {
+  bool readonly = false;
+  FileSystem* files = &real_files();
+  ContentHash hash = &content_hash;         // tests give a weak one, to make names collide
+  std::uint64_t pack_bytes = 256ULL << 20;  // a pack at least this long is sealed and another begun
+};
+
+struct StoreStats {
+  std::uint64_t chunks = 0, packs = 0, raw_bytes = 0, stored_bytes = 0;  // of the store
+  std::uint64_t put_bytes = 0, dedup_bytes = 0, dedup_hits = 0,
+                compared_bytes = 0;  // by this object
+};
+
+// Bytes of a mapped pack or of a decoded chunk, and what keeps them alive.
+struct HeldBytes {
+  Bytes bytes;
+  std::shared_ptr<const void> holder;
+};
+
+// Something that can't be read, found by a scan or by verify().
+struct StoreProblem {
+  std::string path;
+  std::uint64_t offset = 0;
+  std::string id;  // empty when it concerns no single chunk
+  std::string problem;
+};
+
+class ChunkStore {
+ public:
+  // `root` must be a folder. Reads the names of all chunks (40 bytes each); writes nothing. Throws
+  // kNotAStore, kNewerFormat.
+  ChunkStore(std::string root, ChunkStoreOptions options);
+  // close(), with errors swallowed.
+  ~ChunkStore();
+  ChunkStore(const ChunkStore&) = delete;
+  ChunkStore& operator=(const ChunkStore&) = delete;
+
+  // Stores `bytes` and returns their name. The write has completed when it returns.
+  ContentRef put(Bytes bytes);
+
+  Buffer get(const ContentRef& ref);
+  // Fills `out` from `offset` on. Throws kInvalid when the range does not lie inside.
+  void read(const ContentRef& ref, std::uint64_t offset, MutableBytes out);
+  // The same without a copy, when all chunks of the range are stored raw, one behind the other: the
+  // bytes lie in a mapping. Checked against their checksums. nullopt otherwise.
+  std::optional<HeldBytes> view(const ContentRef& ref, std::uint64_t offset, std::uint64_t nbytes);
+  // Whether view() would give the whole content; looks at names and places only.
+  bool is_contiguous(const ContentRef& ref);
+  // Whether every chunk is known. Does not read them.
+  bool contains(const ContentRef& ref);
+
+  // Looks for what other processes have stored since.
+  void refresh();
+  // refresh(), and the epoch to give to sync().
+  std::uint64_t begin_batch();
+  // Throws when a sync failed since that epoch, here or for another caller.
+  void sync(std::uint64_t epoch);
+  // For put(): everything stored so far. A failed sync of another caller is told here too, once.
+  void sync();
+  // Makes all durable, seals the packs, ends all use. Throws what failed. Idempotent.
+  void close();
+
+  // Re-reads everything: checksums, decoding, names. Empty when all is well.
+  std::vector<StoreProblem> verify();
+  // The same for the chunks of `ref`.
+  std::vector<StoreProblem> verify(const ContentRef& ref);
+
+  StoreStats stats();
+  const std::string& root() const noexcept { return root_; }
+  FileSystem& files() const noexcept { return *options_.files; }
+
+ private:
+  friend class StoreLane;
+
+  // One verified copy of a chunk, as stored.
+  struct Fetched {
+    ChunkPlace place;
+    HeldBytes stored;
+  };
+  std::vector<ChunkPlace> places_of(const ChunkId& id);
+  std::vector<ChunkPlace> places_or_refresh(const ChunkId& id);
+  Fetched fetch(const ChunkId& id, std::uint32_t raw_bytes);
+  // The stored bytes at `place`; throws kCorrupt when they fail length or checksum.
+  HeldBytes stored_bytes(const ChunkPlace& place);
+  void read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from, MutableBytes out);
+  std::optional<std::vector<ChunkPlace>> contiguous_places(const ContentRef& ref,
+                                                           std::uint64_t first, std::uint64_t last);
+
+  void check_usable() const;
+  void check_writable() const;
+  std::shared_ptr<PackFile> pack(std::uint32_t number);
+  std::uint32_t add_pack(std::shared_ptr<PackFile> pack);
+  void scan_into_index(std::uint32_t number, bool opening);
+  void refresh_packs(bool opening);
+  void sync_pack(std::uint32_t number, PackFile& pack);
+  void seal_retired();
+  void verify_place(const ChunkPlace& place, std::vector<StoreProblem>& problems);
+
+  // What lanes tell the store.
+  void enroll(StoreLane* lane);
+  void leave(StoreLane* lane) noexcept;
+  // Throws when a sync of this pack has failed meanwhile.
+  void publish(std::uint32_t pack, const std::vector<pack::ChunkEntry>& entries);
+  void retire(std::unique_ptr<PackWriter> writer);
+  void supersede(const ChunkPlace& damaged);
+
+  const std::string root_, packs_folder_;
+  const ChunkStoreOptions options_;
+  const pid_t process_;
+  std::atomic<bool> closed_{false};
+  std::atomic<std::uint64_t> epoch_{0};       // counts failed syncs
+  std::atomic<std::uint64_t> told_epoch_{0};  // of those, told by sync()
+  std::atomic<std::uint64_t> put_bytes_{0}, dedup_bytes_{0}, dedup_hits_{0}, compared_bytes_{0};
+
+  std::mutex
+      sync_mutex_;  // one sync at a time: an error is told once by the system, so once to all
+  std::mutex refresh_mutex_;  // one scan at a time
+  std::shared_mutex mutex_;   // guards index_, packs_, by_name_, problems_
+  ChunkIndex index_;
+  std::vector<std::shared_ptr<PackFile>> packs_;
+  std::unordered_map<std::string, std::uint32_t> by_name_;
+  std::vector<StoreProblem> problems_;
+
+  std::mutex lanes_mutex_;  // guards lanes_, retired_
+  std::vector<StoreLane*> lanes_;
+  std::vector<std::unique_ptr<PackWriter>> retired_;  // full, to be sealed by the next sync
+  std::unique_ptr<StoreLane> foreground_;             // for put()
+};
+
+}  // namespace flor

@@ -1,0 +1,170 @@
+#include "store/store_lane.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/error.h"
+#include "codec/codec.h"
+
+namespace flor {
+namespace {
+
+// Flushed when more than this of raw bytes waits at the end of a piece, or of encoded bytes at any
+// time.
+constexpr std::size_t kExtentRawBytes = 64 << 20, kExtentOwnedBytes = 16 << 20;
+// Encoded bytes must be at most this share of the raw ones: less gain is not worth a copy on every
+// read.
+constexpr std::size_t kGainNumerator = 95, kGainDenominator = 100;
+constexpr std::size_t kSampleSlices = 4, kSliceBytes = 1024;
+
+bool gains(std::size_t raw_bytes, std::size_t stored_bytes) {
+  return stored_bytes * kGainDenominator <= raw_bytes * kGainNumerator;
+}
+
+// Four slices spread over the chunk: floats in one half and zeros in the other are seen.
+bool sample_gains(Bytes chunk, Buffer& scratch) {
+  if (chunk.size() <= 2 * kSampleSlices * kSliceBytes) return chunk.size() >= 64;
+  std::array<std::byte, kSampleSlices * kSliceBytes> sample;
+  const std::size_t step = (chunk.size() - kSliceBytes) / (kSampleSlices - 1);
+  for (std::size_t i = 0; i < kSampleSlices; ++i)
+    std::memcpy(sample.data() + i * kSliceBytes, chunk.data() + i * step, kSliceBytes);
+  encode_to(Codec::kLz4, sample, scratch);
+  return gains(sample.size(), scratch.size());
+}
+
+bool equal(Bytes a, Bytes b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
+}  // namespace
+
+PutCounts& PutCounts::operator+=(const PutCounts& other) noexcept {
+  stored_bytes += other.stored_bytes;
+  new_chunks += other.new_chunks;
+  dedup_bytes += other.dedup_bytes;
+  return *this;
+}
+
+StoreLane::StoreLane(ChunkStore& store) : store_(store) { store_.enroll(this); }
+StoreLane::~StoreLane() { store_.leave(this); }
+
+PutCounts StoreLane::put(std::span<const PutPiece> pieces) {
+  store_.check_writable();
+  const std::lock_guard lock(mutex_);
+  store_.check_writable();  // again: close() may have gone by while this waited
+  counts_ = {};
+  try {
+    for (const PutPiece& piece : pieces) {
+      for (std::uint64_t i = 0, n = chunk_count(piece.bytes.size()); i < n; ++i)
+        put_chunk(piece.bytes.subspan(i * kChunkBytes, chunk_length(piece.bytes.size(), i)),
+                  piece.names + i);
+      store_.put_bytes_ += piece.bytes.size();
+      if (extent_.raw_bytes() >= kExtentRawBytes) flush();
+    }
+    flush();
+  } catch (...) {
+    // What was appended and published stays: it is whole. What waits was never named by anyone.
+    extent_.clear();
+    writer_.reset();
+    throw;
+  }
+  return counts_;
+}
+
+void StoreLane::put_chunk(Bytes chunk, ChunkId* name) {
+  for (int salt = 0; salt < 256; ++salt) {
+    const auto salt_byte = static_cast<std::uint8_t>(salt);
+    const ChunkId id{store_.options_.hash(chunk, salt_byte), salt_byte};
+    const Match found = match(id, chunk);
+    if (found == Match::kOther) continue;
+    *name = id;
+    if (found == Match::kUnknown) return add_new(id, chunk);
+    counts_.dedup_bytes += chunk.size();
+    store_.dedup_bytes_ += chunk.size();
+    ++store_.dedup_hits_;
+    return;
+  }
+  throw Error(ErrorKind::kInvalid,
+              "256 different contents share one hash; this store's hash is broken");
+}
+
+StoreLane::Match StoreLane::match(const ChunkId& id, Bytes chunk) {
+  if (const auto pending = extent_.find(id); pending.yes) {
+    store_.compared_bytes_ += chunk.size();
+    return equal(pending.source, chunk) ? Match::kSame : Match::kOther;
+  }
+  for (const ChunkPlace& place : store_.places_of(id)) {
+    const Match found = match_place(place, chunk);
+    if (found != Match::kUnknown) return found;
+  }
+  return Match::kUnknown;
+}
+
+StoreLane::Match StoreLane::match_place(const ChunkPlace& place, Bytes chunk) {
+  store_.compared_bytes_ += chunk.size();
+  const auto pack = store_.pack(place.pack);
+  try {
+    if (place.codec == 0 && place.stored_bytes == chunk.size()) {
+      // The common case is one pass over both, without the checksum: equal bytes need no further
+      // proof.
+      const auto mapping = pack->covering(place.end());
+      if (equal(mapping->bytes().subspan(place.offset, place.stored_bytes), chunk)) {
+        pack->need(place.end());
+        return Match::kSame;
+      }
+    }
+    const HeldBytes stored = store_.stored_bytes(place);  // throws when damaged
+    scratch_.resize(place.raw_bytes);
+    decode(static_cast<Codec>(place.codec), stored.bytes, scratch_);
+    if (!equal(scratch_, chunk)) return Match::kOther;
+    pack->need(place.end());
+    return Match::kSame;
+  } catch (const Error&) {
+    // Damaged or gone: as if it were not there, and not asked again. A fresh copy takes its place.
+    store_.supersede(place);
+    return Match::kUnknown;
+  }
+}
+
+void StoreLane::add_new(const ChunkId& id, Bytes chunk) {
+  ++counts_.new_chunks;
+  if (sample_gains(chunk, scratch_)) {
+    encode_to(Codec::kLz4, chunk, scratch_);
+    if (gains(chunk.size(), scratch_.size())) {
+      extent_.add_encoded(id, chunk, static_cast<std::uint8_t>(Codec::kLz4), scratch_);
+      if (extent_.owned_bytes() >= kExtentOwnedBytes) flush();
+      return;
+    }
+  }
+  extent_.add_raw(id, chunk);
+}
+
+void StoreLane::open_pack() {
+  const std::uint64_t id = PackWriter::random_id();
+  const std::string path = join_path(store_.packs_folder_, pack::file_name(id));
+  // Registered before it exists: a refresh that sees the file must know it as ours.
+  pack_ = std::make_shared<PackFile>(store_.files(), path, id, true);
+  pack_number_ = store_.add_pack(pack_);
+  writer_ = std::make_unique<PackWriter>(store_.files(), store_.packs_folder_, id);
+}
+
+void StoreLane::flush() {
+  if (extent_.empty()) return;
+  if (writer_ != nullptr && pack_->failed) writer_.reset();
+  if (writer_ == nullptr) open_pack();
+  const std::uint64_t before = writer_->size();
+  store_.publish(pack_number_, writer_->append(extent_));
+  counts_.stored_bytes += writer_->size() - before;
+  extent_.clear();
+  if (writer_->size() >= store_.options_.pack_bytes) store_.retire(std::move(writer_));
+}
+
+void StoreLane::seal() {
+  const std::lock_guard lock(mutex_);
+  if (writer_ == nullptr) return;
+  const auto writer = std::move(writer_);
+  writer->seal();
+}
+
+}  // namespace flor

@@ -1,0 +1,293 @@
+# Written by scripts/stubs; scripts/check compares it with the extension.
+# ruff: noqa
+"""
+The storage core of flor. Private: use the flor package.
+"""
+
+from __future__ import annotations
+import collections.abc
+import typing
+
+_T = typing.TypeVar("_T")
+__all__: list[str] = [
+    "CheckpointReader",
+    "ChunkStore",
+    "LogRecords",
+    "LogWriter",
+    "Pending",
+    "RegionBytes",
+    "Snapshotter",
+    "context_enter",
+    "context_leave",
+    "context_path",
+    "context_reset",
+    "context_step",
+    "get_active",
+    "log",
+    "log_encoded",
+    "read_log",
+    "set_active",
+    "set_slow_path",
+]
+
+class LogWriter:
+    """
+    The background logger of one process.
+    """
+    def __init__(
+        self,
+        directory: str,
+        writer: str,
+        *,
+        ring_bytes: int = 1048576,
+        segment_bytes: int = 67108864,
+    ) -> None: ...
+    def close(self) -> None:
+        """
+        Flushes and ends the background thread. A second call does nothing.
+        """
+    def flush(self) -> None:
+        """
+        Everything logged before, by any thread, is on the device after this.
+        """
+    def log(
+        self,
+        name: str,
+        value: typing.Any,
+        context: collections.abc.Sequence[tuple[str, int]] | None = None,
+    ) -> None:
+        """
+        Logs in an explicit context, a list of (loop, index) pairs, outermost first.
+        """
+    def log_encoded(
+        self,
+        name: str,
+        kind: int,
+        payload: typing.Any,
+        context: collections.abc.Sequence[tuple[str, int]] | None = None,
+    ) -> None:
+        """
+        Logs an encoded value; kind as on disk, with 0x80 for a reference.
+        """
+    def stats(self) -> dict[str, typing.Any]:
+        """
+        Counters: records, waits, wait_ns, lost, bytes_written, segments, rings, memory_bytes.
+        """
+    @property
+    def directory(self) -> str: ...
+    @property
+    def error(self) -> str | None:
+        """
+        The first failure of the background thread, or None; it stays.
+        """
+    @property
+    def writer(self) -> str: ...
+
+class ChunkStore:
+    """
+    A content-addressed store of chunks, in the folder of a flor store.
+    """
+    def __init__(self, root: str, *, readonly: bool = False) -> None: ...
+    def close(self) -> None:
+        """
+        Seal the packs and end all use.
+        """
+    def contains(self, ref: bytes) -> bool:
+        """
+        Whether every chunk of a reference is known.
+        """
+    def get(self, ref: bytes) -> bytes:
+        """
+        The bytes of a reference, checked.
+        """
+    def put(self, buffer: typing.Any) -> bytes:
+        """
+        Store the bytes and return their reference; kill -9 does not lose them.
+        """
+    def stats(self) -> dict[str, typing.Any]:
+        """
+        Counts of the store and of its use.
+        """
+    def sync(self) -> None:
+        """
+        Make what was put durable.
+        """
+    def verify(self) -> list[dict[str, typing.Any]]:
+        """
+        Re-read every chunk; a list of dicts (path, offset, id, problem), empty when all is well.
+        """
+    @property
+    def root(self) -> str: ...
+
+class Pending:
+    """
+    A checkpoint on its way to the disk.
+    """
+    def wait(self, timeout: float | None = None) -> bool:
+        """
+        True when durable, False after the timeout (seconds); raises what failed.
+        """
+    @property
+    def background_cpu_seconds(self) -> float: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def raw_bytes(self) -> int: ...
+    @property
+    def stall_seconds(self) -> float: ...
+    @property
+    def stored_bytes(self) -> int: ...
+
+class Snapshotter:
+    """
+    Copies buffers at once and stores them in the background.
+    """
+    def __init__(
+        self, store: ChunkStore, *, staging_bytes: int = 1073741824, threads: int = 1
+    ) -> None: ...
+    def close(self) -> None:
+        """
+        Finish what is in flight and end the threads.
+        """
+    def drain(self) -> None:
+        """
+        Wait until nothing is in flight.
+        """
+    def stats(self) -> dict[str, typing.Any]: ...
+    def take(
+        self, buffers: collections.abc.Sequence[typing.Any], manifest_path: str, meta: bytes
+    ) -> Pending:
+        """
+        Copy the buffers and return; they are stored in the background.
+        """
+    def warm_up(self, nbytes: int) -> None:
+        """
+        Touch staging memory in the background, so that the first take finds it warm.
+        """
+    @property
+    def error(self) -> str | None: ...
+
+class RegionBytes:
+    """
+    Read-only bytes of a region; use memoryview().
+    """
+    def __len__(self) -> int: ...
+
+class CheckpointReader:
+    """
+    One checkpoint: its meta bytes and its regions.
+    """
+    def __init__(self, store: ChunkStore, manifest_path: str) -> None: ...
+    def is_zero_copy(self, region: int) -> bool: ...
+    def read(self, region: int, offset: int = 0, nbytes: int = -1) -> RegionBytes:
+        """
+        Bytes of a region: a view of the store where it can be, else a decoded copy.
+        """
+    def read_into(self, region: int, buffer: typing.Any, offset: int = 0) -> None:
+        """
+        Fill a writable buffer from a region.
+        """
+    def region_ref(self, region: int) -> bytes:
+        """
+        The name of a region's content: equal names are equal content.
+        """
+    def verify(self) -> list[dict[str, typing.Any]]:
+        """
+        Re-read every chunk; a list of dicts, empty when all is well.
+        """
+    @property
+    def meta(self) -> bytes: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def raw_bytes(self) -> int: ...
+    @property
+    def regions(self) -> list[int]: ...
+    @property
+    def stored_bytes(self) -> int: ...
+    @property
+    def time(self) -> float: ...
+
+class LogRecords:
+    """
+    Log records as an Arrow record batch: pyarrow.record_batch(records).
+    """
+    def __arrow_c_array__(self, requested_schema: typing.Any = None) -> tuple[typing.Any, ...]: ...
+    def __arrow_c_schema__(self) -> typing.Any: ...
+    def __len__(self) -> int: ...
+    @property
+    def dropped_blocks(self) -> int:
+        """
+        Damaged blocks, rings and files that tolerant reading left out.
+        """
+    @property
+    def dropped_records(self) -> int:
+        """
+        Records of good blocks whose name or loop was defined in a damaged one.
+        """
+    @property
+    def torn_tails(self) -> int:
+        """
+        Segments whose last block was cut off while it was written; its records are in the ring.
+        """
+
+def context_enter(loop: str, /) -> int:
+    """
+    Enters a loop; it adds nothing to the path before its first step.
+    """
+
+def context_leave(token: int, /) -> None:
+    """
+    Leaves that loop alone, also when it is not the last.
+    """
+
+def context_path() -> list[tuple[str, int]]:
+    """
+    Outermost first.
+    """
+
+def context_reset() -> None:
+    """
+    Leaves all loops of this thread and forgets their counts.
+    """
+
+def context_step(token: int, index: int, value: str | None = None, /) -> None:
+    """
+    Begins an iteration of an entered loop; value is JSON text of at most 64 KiB.
+    """
+
+def get_active() -> typing.Any:
+    """
+    The active writer; None in a forked child.
+    """
+
+def log(name: str, value: _T, /) -> _T:
+    """
+    Logs to the active writer in the calling thread's context and returns the value. What it does not take
+    itself (other types, large payloads, no active writer) goes to the slow path.
+    """
+
+def log_encoded(name: str, kind: int, payload: typing.Any, /) -> None:
+    """
+    Logs an encoded value to the active writer in the calling thread's context; kind as on disk, with 0x80
+    for a reference. payload is bytes-like or str. Raises ClosedError without an active writer.
+    """
+
+def read_log(directory: str, tolerant: bool = False) -> LogRecords:
+    """
+    Reads every writer's segments and left-over rings in a folder, also while they are written.
+    """
+
+def set_active(writer: typing.Any) -> None:
+    """
+    The writer that log() uses, or None.
+    """
+
+def set_slow_path(callable: typing.Any) -> None:
+    """
+    callable(name, value): gets what log() does not take itself.
+    """

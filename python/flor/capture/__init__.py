@@ -1,0 +1,3 @@
+"""What a training state is: the object graph, its tensors and random states, captured and put back
+in place.
+"""

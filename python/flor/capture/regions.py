@@ -1,0 +1,90 @@
+"""Memory regions: the bytes of tensors and arrays, kept out of the graph and shared by all that
+view them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes1D = NDArray[np.uint8]
+
+_SAMPLES = 64
+
+
+class Regions:
+    """The distinct memory regions that one walk met, in the order of meeting.
+
+    A region is a 1-D uint8 view of live memory (not a copy): what is written later is seen here.
+    Two views of one storage, or a tensor and the NumPy array that shares its memory, meet in one
+    region.
+    """
+
+    def __init__(self) -> None:
+        self.views: list[Bytes1D] = []
+        self._by_address: dict[tuple[int, int], int] = {}
+        self._used: list[tuple[int, int]] = []
+
+    def use(self, index: int, low: int, high: int) -> None:
+        """Say that bytes [low, high) of a region are seen by some view.
+
+        What no view sees may be uninitialized memory: fingerprints leave it out.
+        """
+        before = self._used[index]
+        self._used[index] = (
+            (min(low, before[0]), max(high, before[1])) if before[1] else (low, high)
+        )
+
+    def seen(self, index: int) -> Bytes1D:
+        """Return the part of a region that views see."""
+        low, high = self._used[index]
+        return self.views[index][low:high]
+
+    def add(self, view: Bytes1D) -> int:
+        """Return the index of the region with this address and length, adding it when new."""
+        return self.lookup(address_of(view), view.nbytes, lambda: view)
+
+    def lookup(self, address: int, nbytes: int, make: Any) -> int:
+        """Like :meth:`add`, but calls ``make()`` for the view only when the region is new."""
+        key = (address, nbytes) if nbytes else (0, 0)
+        index = self._by_address.get(key)
+        if index is None:
+            index = len(self.views)
+            self._by_address[key] = index
+            self.views.append(make())
+            self._used.append((0, 0))
+        return index
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all regions."""
+        return sum(view.nbytes for view in self.views)
+
+
+def span(offset: int, shape: list[int], strides: list[int], itemsize: int) -> tuple[int, int]:
+    """Return the bytes [low, high) that a view covers; offset and strides in bytes."""
+    if 0 in shape:
+        return 0, 0
+    reach = [(extent - 1) * stride for extent, stride in zip(shape, strides, strict=True)]
+    low = offset + sum(part for part in reach if part < 0)
+    return low, offset + sum(part for part in reach if part > 0) + itemsize
+
+
+def address_of(view: Bytes1D) -> int:
+    """Return the address of the first byte."""
+    return int(view.__array_interface__["data"][0])
+
+
+def sample(view: Bytes1D) -> bytes:
+    """Return up to 64 evenly spaced 8-byte words and the tail: what a cheap fingerprint looks at.
+
+    Regions of up to 512 bytes are taken whole. Equal samples do not prove equal regions; different
+    ones prove a difference.
+    """
+    if view.nbytes <= _SAMPLES * 8:
+        return view.tobytes()
+    words = view[: view.nbytes // 8 * 8].view(np.uint64)
+    step = max(1, len(words) // _SAMPLES)
+    return words[::step].tobytes() + view[-8:].tobytes()

@@ -1,0 +1,214 @@
+"""Tensors, storages, generators and random states of torch. Imported only when torch is already
+loaded.
+
+Tensors are read as storages plus views (offset, size, stride), ``.grad`` and ``requires_grad``
+included, so that aliases survive. A tensor that still carries an autograd graph is read by value;
+its restored copy raises when something tries to differentiate through it (:class:`LostGraph`), so
+that a replay that needs the graph falls back to re-execution instead of going on without it.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from flor.capture.regions import Bytes1D, span
+from flor.errors import CaptureError
+
+if TYPE_CHECKING:
+    from flor.capture.walk import Node, Walker
+
+lost_graphs = 0
+"""How often something tried to differentiate through a restored tensor: replay falls back."""
+
+_KNOWN = (torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer)
+
+
+def fill(walker: Walker, obj: Any, node: Node) -> bool:
+    """Complete ``node`` for a tensor or a generator; return whether ``obj`` was one."""
+    if isinstance(obj, torch.Tensor):
+        _tensor(walker, obj, node)
+        return True
+    if isinstance(obj, torch.Generator):
+        node[0] = "tgen"
+        node += [str(obj.device), _b64(obj.get_state())]
+        return True
+    return False
+
+
+def _tensor(walker: Walker, obj: torch.Tensor, node: Node) -> None:
+    if type(obj) not in _KNOWN:
+        walker.opaque(node, obj, "a subclass of Tensor may keep state that flor does not know")
+        return
+    if obj.layout is not torch.strided or obj.is_meta or obj.is_quantized:
+        walker.opaque(node, obj, "only dense tensors with memory of their own can be read")
+        return
+    node[0] = "tensor"
+    graph = obj.grad_fn is not None
+    node += [
+        [type(obj).__name__, str(obj.dtype).removeprefix("torch."), str(obj.device)],
+        list(obj.shape),
+        list(obj.stride()),
+        obj.storage_offset(),
+        _region(walker, obj),
+        "graph" if graph else bool(obj.requires_grad),
+        walker.value(None if graph else obj.grad),
+        [[key, walker.value(item)] for key, item in vars(obj).items()],
+        bool(obj.is_conj()) + 2 * bool(obj.is_neg()),
+    ]
+    walker.graph.regions.use(node[6], *span_of(node))
+
+
+def span_of(node: Node) -> tuple[int, int]:
+    """Return the bytes [low, high) of its region that a tensor node covers."""
+    size: int = getattr(torch, node[2][1]).itemsize
+    return span(node[5] * size, node[3], [stride * size for stride in node[4]], size)
+
+
+def _region(walker: Walker, obj: torch.Tensor) -> int:
+    storage = obj.untyped_storage()
+    return walker.graph.regions.lookup(
+        storage.data_ptr(), storage.nbytes(), lambda: storage_view(obj)
+    )
+
+
+def storage_view(obj: torch.Tensor) -> Bytes1D:
+    """Return the whole storage of ``obj`` as bytes: live memory on the CPU, a copy for a device."""
+    storage = obj.untyped_storage()
+    return bytes_of(storage if storage.device.type == "cpu" else storage.cpu())
+
+
+def bytes_of(storage: torch.UntypedStorage) -> Bytes1D:
+    """Return the memory of a storage on the CPU as bytes."""
+    if storage.nbytes() == 0:
+        return np.empty(0, np.uint8)
+    flat: Bytes1D = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+    return flat
+
+
+def storage_over(memory: Bytes1D) -> torch.UntypedStorage:
+    """Return a storage that shares the memory of an array."""
+    return torch.from_numpy(memory).untyped_storage()
+
+
+def _b64(state: torch.Tensor) -> str:
+    return base64.b64encode(state.numpy().tobytes()).decode()
+
+
+def _unb64(text: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of torch's global generators: cpu, and each CUDA device in use."""
+    states: dict[str, Any] = {"cpu": _b64(torch.get_rng_state())}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["cuda"] = [_b64(state.cpu()) for state in torch.cuda.get_rng_state_all()]
+    return states
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Put :func:`random_states` back."""
+    torch.set_rng_state(_unb64(states["cpu"]))
+    if "cuda" in states:
+        torch.cuda.set_rng_state_all([_unb64(state) for state in states["cuda"]])
+
+
+def modes() -> dict[str, Any]:
+    """Return the switches that decide what the next operation computes."""
+    return {
+        "grad": torch.is_grad_enabled(),
+        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def set_modes(found: dict[str, Any]) -> None:
+    """Put :func:`modes` back."""
+    torch.set_grad_enabled(found["grad"])
+    torch.set_default_dtype(getattr(torch, found["dtype"]))
+    if torch.get_num_threads() != found["threads"]:
+        torch.set_num_threads(found["threads"])
+
+
+class LostGraph(torch.autograd.Function):  # type: ignore[misc]
+    """Stands where a restored tensor's autograd graph was: a value, but no way back."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        """Return the value unchanged."""
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """Refuse: the graph was not restored."""
+        global lost_graphs
+        lost_graphs += 1
+        raise CaptureError(
+            "this tensor was restored from a checkpoint without its autograd graph; "
+            "the iteration that made it must be re-executed"
+        )
+
+
+def storage_from(data: Bytes1D, device: str) -> torch.UntypedStorage:
+    """Return a new storage on ``device`` with a copy of ``data``, by torch's own allocator."""
+    flat = torch.empty(data.nbytes, dtype=torch.uint8)
+    if data.nbytes:
+        flat.numpy()[:] = data
+    return flat.to(device).untyped_storage()
+
+
+def view_of(storage: torch.UntypedStorage, node: Node) -> torch.Tensor:
+    """Return a tensor over ``storage`` as ``node`` says, without gradient or attributes."""
+    (kind, dtype, _), shape, strides, offset = node[2:6]
+    tensor = torch.empty(0, dtype=getattr(torch, dtype), device=storage.device)
+    with torch.no_grad():
+        tensor.set_(storage, offset, shape, strides)
+        if node[10] & 1:
+            tensor = tensor.conj()
+        if node[10] & 2:
+            tensor = tensor._neg_view()
+    if kind == "Parameter":
+        return torch.nn.Parameter(tensor, requires_grad=False)
+    return torch.nn.parameter.Buffer(tensor) if kind == "Buffer" else tensor
+
+
+def without_graph(tensor: torch.Tensor) -> Any:
+    """Return ``tensor`` as a non-leaf whose autograd graph is lost (:class:`LostGraph`)."""
+    with torch.enable_grad():
+        return LostGraph.apply(tensor.detach().requires_grad_())
+
+
+def place(tensor: torch.Tensor, storage: torch.UntypedStorage, node: Node) -> None:
+    """Make a live tensor the view of ``storage`` that ``node`` describes."""
+    with torch.no_grad():
+        tensor.set_(storage, node[5], node[3], node[4])
+
+
+def write_storage(storage: torch.UntypedStorage, data: Bytes1D) -> None:
+    """Copy ``data`` over a live storage of the same length."""
+    if data.nbytes == 0:
+        return
+    flat = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+    if storage.device.type == "cpu":
+        flat.numpy()[:] = data
+    else:
+        flat.copy_(torch.from_numpy(np.array(data)))
+
+
+def set_generator(generator: torch.Generator, state: str) -> None:
+    """Set a generator's state from its node."""
+    generator.set_state(_unb64(state))
+
+
+def numpy_of(tensor_node: Node, data: Bytes1D) -> tuple[str, list[int], bytes]:
+    """Return (dtype, shape, C-order bytes) of a tensor node, for export without torch's file
+    formats.
+    """
+    tensor = view_of(storage_from(data, "cpu"), tensor_node).detach().resolve_conj().contiguous()
+    flat = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return str(tensor.dtype).removeprefix("torch."), list(tensor.shape), flat

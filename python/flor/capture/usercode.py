@@ -1,0 +1,75 @@
+"""Which modules and frames belong to the user's program, and which to installed packages."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+from types import FrameType, ModuleType
+
+_OURS = str(Path(__file__).resolve().parent.parent)
+_SYSTEM = tuple(
+    {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib")}
+)
+
+
+class UserCode:
+    """The user's program: ``__main__`` and the modules below the folder of its script.
+
+    Installed packages (the standard library, anything in a ``site-packages`` or ``dist-packages``)
+    and flor itself are not user code, wherever they lie.
+    """
+
+    def __init__(self, root: str, *more: str) -> None:
+        self.root = str(Path(root).resolve())
+        self._roots = tuple(str(Path(found).resolve()) + "/" for found in (root, *more))
+        self._known: dict[str, bool] = {}
+
+    def is_user_file(self, filename: str | None) -> bool:
+        """Whether a source file belongs to the program."""
+        if not filename or filename[0] != "/":  # "<string>", or torch's modules made of thin air
+            return False
+        known = self._known.get(filename)
+        if known is None:
+            known = self._known[filename] = self._classify(filename)
+        return known
+
+    def _classify(self, filename: str) -> bool:
+        path = str(Path(filename).resolve())
+        if path.startswith((_OURS, *_SYSTEM)) and not self.root.startswith(_OURS):
+            return False
+        if "site-packages" in path or "dist-packages" in path:
+            return False
+        return path.startswith(self._roots)
+
+    def is_user_module(self, name: str | None) -> bool:
+        """Whether a module, by name, belongs to the program."""
+        if name == "__main__":
+            return True
+        module = sys.modules.get(name or "")
+        return module is not None and self.is_user_file(getattr(module, "__file__", None))
+
+    def modules(self) -> list[ModuleType]:
+        """Return the program's loaded modules: ``__main__`` first, the others by name."""
+        names = sorted(n for n in list(sys.modules) if n != "__main__" and self.is_user_module(n))
+        found = [sys.modules["__main__"]]
+        for name in names:
+            module = sys.modules[name]
+            if isinstance(module, ModuleType) and module not in found:
+                found.append(module)
+        return found
+
+    def frames(self, innermost: FrameType | None) -> list[FrameType]:
+        """Return the function frames of the program on the stack, outermost first.
+
+        Module-level frames are left out: their variables are the module's.
+        """
+        found = []
+        frame = innermost
+        main = vars(sys.modules["__main__"])
+        while frame is not None:
+            ours = frame.f_globals is main or self.is_user_file(frame.f_code.co_filename)
+            if ours and frame.f_code.co_name != "<module>":
+                found.append(frame)
+            frame = frame.f_back
+        return found[::-1]

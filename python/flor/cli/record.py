@@ -1,0 +1,68 @@
+"""``flor record``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from flor.cli.options import store_option
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+)
+@click.option(
+    "--overhead",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1 / 15,
+    show_default="1/15",
+    help="The most that recording may add to the run's time, a fraction.",
+)
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="The value of flor.arg K.")
+@click.option("--strict", is_flag=True, help="An error in the background stops the script.")
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
+@store_option
+def record(
+    overhead: float,
+    settings: tuple[str, ...],
+    strict: bool,
+    module: str | None,
+    command: tuple[str, ...],
+    store: Path | None,
+) -> None:
+    """Run SCRIPT under recording; exits with the script's own code.
+
+    What follows SCRIPT (or MODULE) is the script's, untouched.
+
+    \b
+    Examples: flor record train.py --epochs 5
+              flor record --set lr=0.01 -m mypackage.train
+    """
+    from flor.recording.launch import record_script
+
+    if module is None and not command:
+        raise click.UsageError("give a SCRIPT, or -m MODULE")
+    chosen = dict(_setting(text) for text in settings)
+    script, arguments = (None, command) if module else (command[0], command[1:])
+    sys.exit(
+        record_script(
+            script,
+            list(arguments),
+            module=module,
+            store=store,
+            overhead=overhead,
+            settings=chosen,
+            strict=strict,
+        )
+    )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{text!r} is not K=V", param_hint="--set")
+    return name, value

@@ -1,0 +1,1 @@
+"""Source analysis: loops, differences between two versions, where added statements may run."""

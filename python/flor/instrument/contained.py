@@ -1,0 +1,114 @@
+"""Classes whose instances the program keeps to itself."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+
+Parents = dict[ast.AST, ast.AST]
+Method = ast.FunctionDef | ast.AsyncFunctionDef
+SPECIAL_ONLY = {"len", "isinstance", "print", "repr", "str", "bool", "id"}
+ISOLATED_DECORATORS = {"dataclass"}
+
+
+def is_dunder(name: str) -> bool:
+    """Say whether Python itself may call a method of this name."""
+    return name.startswith("__") and name.endswith("__")
+
+
+def contained_classes(nodes: Sequence[ast.AST], parents: Parents) -> set[ast.ClassDef]:
+    """Return the classes whose methods only the user's own calls reach.
+
+    That needs: no base class from elsewhere; every instance goes into a plain variable; and each
+    use of that variable, or of ``self``, is ``variable.attribute`` (or hands it to flor).
+    """
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    uses = _Uses(nodes, parents)
+    kept = {node for node in classes if uses.keeps(node, {each.name for each in classes})}
+    while True:
+        # A subclass hands the inherited methods on with its own instances.
+        leaking = {base.id for node in classes if node not in kept for base in _names(node.bases)}
+        fewer = {node for node in kept if node.name not in leaking}
+        if fewer == kept:
+            return kept
+        kept = fewer
+
+
+def _names(nodes: Iterable[ast.AST]) -> list[ast.Name]:
+    return [node for node in nodes if isinstance(node, ast.Name)]
+
+
+class _Uses:
+    def __init__(self, nodes: Sequence[ast.AST], parents: Parents) -> None:
+        self.parents = parents
+        self.names: dict[str, list[ast.Name]] = {}
+        self.hidden: set[str] = set()  # used in ways that are not followed
+        for node in nodes:
+            if isinstance(node, ast.Name):
+                self.names.setdefault(node.id, []).append(node)
+            elif isinstance(node, ast.Attribute):
+                self.hidden.add(node.attr)
+            elif isinstance(node, ast.alias) and node.asname:
+                self.hidden.add(node.name)
+
+    def keeps(self, node: ast.ClassDef, classes: set[str]) -> bool:
+        own = classes | {"object"}
+        bases = all(isinstance(base, ast.Name) and base.id in own for base in node.bases)
+        decorated = all(_plain(each) for each in node.decorator_list)
+        if not bases or not decorated or node.keywords or node.name in self.hidden:
+            return False
+        if not all(self.kept_instance(each) for each in self.names.get(node.name, [])):
+            return False
+        methods = [each for each in node.body if isinstance(each, Method)]
+        return all(self.kept_self(method) for method in methods)
+
+    def kept_instance(self, name: ast.Name) -> bool:
+        """Say whether a mention of the class leads to no instance out of sight."""
+        above = self.parents[name]
+        if isinstance(above, ast.ClassDef) or self.receiver(name):
+            return True
+        if not isinstance(above, ast.Call) or above.func is not name:
+            return False
+        holder = self.parents[above]
+        if isinstance(holder, ast.Attribute | ast.Expr):
+            return True
+        if not isinstance(holder, ast.Assign):
+            return False
+        targets = [each.id for each in _names(holder.targets)]
+        return len(targets) == len(holder.targets) and all(map(self.kept_variable, targets))
+
+    def kept_variable(self, variable: str) -> bool:
+        return all(self.receiver(name) for name in self.names.get(variable, []))
+
+    def kept_self(self, method: Method) -> bool:
+        arguments = [*method.args.posonlyargs, *method.args.args]
+        if not arguments:
+            return method.args.vararg is None
+        first = arguments[0].arg
+        inside = (node for node in ast.walk(method) if isinstance(node, ast.Name))
+        return all(self.receiver(node) for node in inside if node.id == first)
+
+    def receiver(self, name: ast.Name) -> bool:
+        """Say whether a mention of an instance only reaches into it."""
+        above = self.parents[name]
+        if isinstance(above, ast.keyword):
+            above = self.parents[above]
+        if isinstance(above, ast.Call):
+            return _is_discreet(above.func)
+        return isinstance(name.ctx, ast.Store) or isinstance(above, ast.Attribute)
+
+
+def _plain(decorator: ast.expr) -> bool:
+    node = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(node, ast.Name) and node.id in ISOLATED_DECORATORS
+
+
+def _is_discreet(function: ast.expr) -> bool:
+    """Say whether a function calls nothing but special methods of what it is given."""
+    if isinstance(function, ast.Name):
+        return function.id in SPECIAL_ONLY
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "flor"
+    )

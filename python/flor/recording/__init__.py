@@ -1,0 +1,1 @@
+"""Recording: runs, loops, logged values, and checkpoints under an overhead bound."""

@@ -1,0 +1,143 @@
+"""When to checkpoint: the adaptive test of hindsight logging, on measured costs.
+
+Source: Flor (VLDB 2021), adaptive checkpointing. With C the compute time of an iteration, n
+iterations and k checkpoints so far, M the cost of a checkpoint to the trainer (stall and slowdown)
+and R the cost to restore one:
+
+- record overhead:  M ≤ ε·C·n/(k+1), kept here over the whole run: spent + M ≤ ε·compute
+- replay latency:   M + R ≤ C·n/(k+1)
+
+Fingerprints of state are denser than checkpoints and have a quarter of the budget for themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from flor.recording.thinning import DEFAULT_DISK_BUDGET_BYTES
+
+DEFAULT_OVERHEAD = 1 / 15
+_FINGERPRINT_SHARE = 0.25
+_PATIENCE = 0.02
+_COPY_BYTES_PER_SECOND = 0.8e9  # into memory never touched before: the first checkpoint's guess
+
+
+@dataclass
+class Policy:
+    """The budget of one run. All times in seconds, sizes in bytes. Not thread-safe.
+
+    ``credit``: compute time before the loop (imports, data), which counts towards the run's time.
+    """
+
+    epsilon: float = DEFAULT_OVERHEAD
+    disk_budget_bytes: int = DEFAULT_DISK_BUDGET_BYTES
+    credit: float = field(default_factory=time.process_time)
+    checkpoints: int = 0
+    checkpoint_seconds: float = 0.0
+    fingerprint_seconds: float = 0.0
+    slowdown_seconds: float = 0.0
+    stored_bytes: int = 0
+    dropped: int = 0
+    _entered: float = 0.0
+    _cost: float | None = None
+    _walk: float = 0.0
+    _bytes: int = 0
+    _read_rate: float = 1.5e9
+
+    def enter(self, walk_seconds: float, nbytes: int) -> None:
+        """Start the clock of the main loop; the entry walk gives the first estimates."""
+        self._entered = time.perf_counter()
+        self._walk, self._bytes = walk_seconds, nbytes
+        self.fingerprint_seconds += walk_seconds
+
+    @property
+    def spent(self) -> float:
+        """What recording cost the trainer so far."""
+        return self.checkpoint_seconds + self.fingerprint_seconds + self.slowdown_seconds
+
+    @property
+    def compute(self) -> float:
+        """The run's own time so far: everything but what recording cost."""
+        if not self._entered:
+            return self.credit
+        return self.credit + max(0.0, time.perf_counter() - self._entered - self.spent)
+
+    def wants_checkpoint(self) -> bool:
+        """Decide at a boundary: both invariants."""
+        cost = self._cost
+        if cost is None:
+            cost = self._walk + self._bytes / _COPY_BYTES_PER_SECOND
+        # Refill, then the self-check's walk.
+        restore = 2 * self._walk + self._bytes / self._read_rate
+        cheap = self.spent + cost <= self.epsilon * self.compute
+        useful = cost + restore <= self.compute / (self.checkpoints + 1)
+        return cheap and useful
+
+    def patience(self) -> float:
+        """Return how long a due checkpoint may wait for the one in flight: some of what is left.
+
+        With a tight bound that is next to nothing; with a loose one checkpoints stay dense on a
+        slow disk. What was waited is charged.
+        """
+        return max(0.0, _PATIENCE * (self.epsilon * self.compute - self.spent))
+
+    def waited(self, seconds: float) -> None:
+        """Account for waiting for the checkpoint in flight."""
+        self.checkpoint_seconds += seconds
+
+    def wants_fingerprint(self) -> bool:
+        """Decide whether a walk only to fingerprint fits its share of the budget."""
+        share = _FINGERPRINT_SHARE * self.epsilon * self.compute
+        return self.fingerprint_seconds + self._walk <= share
+
+    def fingerprinted(self, seconds: float, nbytes: int) -> None:
+        """Account for a walk and digest."""
+        self._walk, self._bytes = seconds, nbytes
+        self.fingerprint_seconds += seconds
+
+    def checkpointed(self, stall_seconds: float) -> None:
+        """Account for the time that a checkpoint held the trainer."""
+        self.checkpoints += 1
+        self.checkpoint_seconds += stall_seconds
+        self._blend(stall_seconds)
+
+    def finished(self, background_cpu_seconds: float, busy: float, stored_bytes: int) -> None:
+        """Account for the background work of a durable checkpoint.
+
+        ``busy``: CPU seconds the process used per wall second meanwhile. Background work slows
+        the trainer by what exceeds the idle cores.
+        """
+        cores = os.cpu_count() or 1
+        slowdown = background_cpu_seconds * min(1.0, max(0.0, busy + 1 - cores))
+        self.slowdown_seconds += slowdown
+        self.stored_bytes += stored_bytes
+        if self._cost is not None:
+            self._cost += slowdown
+
+    def measured_restore(self, seconds: float, nbytes: int) -> None:
+        """Take over a measured read rate; the reading itself is charged to the budget."""
+        self.checkpoint_seconds += seconds
+        if nbytes > 1 << 20:
+            self._read_rate = nbytes / max(seconds, 1e-6)
+
+    def _blend(self, cost: float) -> None:
+        # The first checkpoint touches fresh memory, later ones are cheaper: it is forgotten fast.
+        self._cost = cost if self._cost is None else 0.5 * self._cost + 0.5 * cost
+
+    def report(self) -> dict[str, float | int]:
+        """Return what recording cost, for run.json and ``flor show``."""
+        compute = self.compute
+        return {
+            "epsilon": self.epsilon,
+            "compute_seconds": compute,
+            "checkpoint_seconds": self.checkpoint_seconds,
+            "fingerprint_seconds": self.fingerprint_seconds,
+            "slowdown_seconds": self.slowdown_seconds,
+            "checkpoints": self.checkpoints,
+            "checkpoints_dropped": self.dropped,
+            "stored_bytes": self.stored_bytes,
+            "disk_budget_bytes": self.disk_budget_bytes,
+            "fraction": self.spent / compute if compute else 0.0,
+        }

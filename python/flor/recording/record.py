@@ -1,0 +1,394 @@
+"""The recording session of a process: one run in a store, from the first flor call to the exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flor import _core
+from flor.capture.state import World, random_states
+from flor.capture.usercode import UserCode
+from flor.errors import FlorError, InvalidError, StorageError
+from flor.files import storage_error
+from flor.layout import StoreLayout, boot_id
+from flor.recording import sources, values
+from flor.recording.clocks import Clocks
+from flor.recording.folder import Folder
+from flor.recording.loops import RecordedLoop
+from flor.recording.mainloop import JSON_KIND, MainLoop
+from flor.recording.options import Options
+from flor.recording.policy import Policy
+from flor.recording.streams import Streams
+from flor.recording.thinning import disk_budget
+from flor.recording.trouble import Reserve, Troubles
+
+CLOCK = "__flor__.clock."
+_WARM_UP_BYTES = 8 << 20
+
+
+class RecordSession:
+    """Records this process as one run. Made by the first flor call, ended at exit."""
+
+    def __init__(self, layout: StoreLayout, options: Options) -> None:
+        self.layout = layout
+        self.options = options
+        self.run = layout.new_run_id()
+        self.script = sources.main_script()
+        root = self.script.parent if self.script else Path.cwd()
+        self.user = UserCode(str(root))
+        self._pid = os.getpid()
+        self._forks = 0
+        self._lock = threading.RLock()
+        self._store: _core.ChunkStore | None = None
+        self._snapshotter: _core.Snapshotter | None = None
+        self._policy: Policy | None = None
+        self._main: MainLoop | None = None
+        self._named: list[tuple[dict[str, Any], float | None]] = []
+        self._troubles = Troubles(self.run, options.strict)
+        self._finished = False
+        self._begun = time.monotonic()
+        self.meta: dict[str, Any] = {}
+
+    # -- start and end -----------------------------------------------------------------------------
+
+    @classmethod
+    def start(cls, options: Options | None = None) -> RecordSession:
+        """Open the store, write run.json and start the log. Raises the errors of the store."""
+        options = options or Options()
+        layout = StoreLayout.open(options.store, create=True)
+        session = cls(layout, options)
+        try:
+            session._begin()
+        except (OSError, FlorError) as error:
+            folder = layout.run_dir(session.run)
+            shutil.rmtree(folder, ignore_errors=True)  # what has no run.json is no run
+            if isinstance(error, FlorError):
+                raise
+            raise storage_error(error, folder, "write") from error
+        return session
+
+    def _begin(self) -> None:
+        self.layout.log_dir(self.run).mkdir(parents=True)
+        self.layout.checkpoint_dir(self.run).mkdir()
+        self._reserve = Reserve(self.layout.run_dir(self.run))
+        self.writer = self._new_writer()
+        self._folder = Folder(Path.cwd(), self.layout.root)
+        self.meta = self._first_meta()
+        self.layout.write_run(self.run, self.meta)
+        _core.set_active(self.writer)
+        self._streams = Streams(_core.log)
+        self._clocks = Clocks(self.user, self._read_clock)
+        self._hook = sys.excepthook
+        sys.excepthook = self._excepted
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _new_writer(self) -> _core.LogWriter:
+        rank = os.environ.get("RANK", "0")
+        name = f"r{rank}-{os.getpid()}-{self._forks}"
+        return _core.LogWriter(str(self.layout.log_dir(self.run)), name)
+
+    def _first_meta(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "run": self.run,
+            "script": str(self.script) if self.script else "<interactive>",
+            "argv": list(sys.argv[1:]),
+            "cwd": str(Path.cwd()),
+            "status": "running",
+            "exit_code": None,
+            "started": time.time(),
+            "seconds": 0.0,
+            "version": self._save_version(),
+            "parent": None,
+            "args": {},
+            "modules": {},
+            "inputs": [],
+            "rank": int(os.environ.get("RANK", "0")),
+            "world": int(os.environ.get("WORLD_SIZE", "1")),
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "boot": boot_id(),
+            "python": platform.python_version(),
+            "cpu": platform.processor() or platform.machine(),
+            "packages": _packages(),
+            "threads": {},
+            "hash_seed": os.environ.get("PYTHONHASHSEED"),
+            "entropy": self.store().put(json.dumps(random_states()).encode()).hex(),
+            "files": self._folder.manifest(self.store()) if not self._folder.truncated else [],
+            "overhead": {},
+            "lost_records": 0,
+            "errors": [],
+            "notes": [],
+        }
+
+    def _save_version(self) -> str | None:
+        if self.script is None:
+            return None
+        return sources.save_version(self.layout, self.store(), self.user, self.script)
+
+    def save(self) -> None:
+        """Replace run.json; a failure is told, not raised: training goes on."""
+        if os.getpid() != self._pid:  # a forked child: the run is its parent's
+            return
+        self.meta["seconds"] = time.monotonic() - self._begun
+        self.meta["errors"] = self._troubles.errors
+        try:
+            self.layout.write_run(self.run, self.meta)
+        except FlorError as error:
+            self.trouble(str(error))
+
+    def outcome(self, status: str, exit_code: int) -> None:
+        """Note how the program ended; :meth:`finish` comes when the process ends."""
+        self.meta |= {"status": status, "exit_code": exit_code}
+
+    def finish(self, status: str = "completed", exit_code: int | None = 0) -> None:
+        """End the run: everything durable, run.json final. A second call does nothing."""
+        if self._finished or os.getpid() != self._pid:
+            return
+        self._finished = True
+        if self.meta["status"] != "running":
+            status, exit_code = self.meta["status"], self.meta["exit_code"]
+        self._streams.remove()
+        self._clocks.remove()
+        sys.excepthook = self._hook
+        _core.set_active(None)
+        self._end_checkpoints()
+        self._close_log()
+        self.meta |= {"status": status, "exit_code": exit_code, "threads": _threads()}
+        self._attempt("the source was not stored", self._final_version)
+        if self._policy is not None:
+            self.meta["overhead"] = self._policy.report()
+        if self._store is not None:
+            self._attempt("the store was not closed well", self._store.close)
+        self._reserve.release()
+        self.save()
+
+    def _end_checkpoints(self) -> None:
+        if self._snapshotter is not None:
+            self._attempt("checkpoints were lost", self._snapshotter.drain)
+        if self._main is not None:
+            self._main.finish()
+        if self._snapshotter is not None:
+            self._attempt("checkpoints were lost", self._snapshotter.close)
+
+    def _attempt(self, failed: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except (OSError, ValueError) as error:
+            self.trouble(f"{failed}: {error}")
+
+    def _close_log(self) -> None:
+        self._attempt("the log is not whole", self.writer.close)
+        self.meta["lost_records"] = self.writer.stats()["lost"] + self._troubles.lost
+
+    def _final_version(self) -> None:
+        self.meta["version"] = self._save_version()
+
+    def _excepted(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        self.outcome("failed", 130 if issubclass(kind, KeyboardInterrupt) else 1)
+        self._hook(kind, error, trace)
+
+    def _forked(self) -> None:
+        """In a forked child: nothing of the parent's is usable; the next log call makes a new
+        writer.
+        """
+        if not self._finished:
+            self._store = self._snapshotter = self._main = None
+            self._named = []
+            self._forks += 1
+            _core.set_active(None)
+
+    # -- trouble -----------------------------------------------------------------------------------
+
+    def trouble(self, text: str) -> None:
+        """Tell a background failure once, keep it in the run; training goes on unless strict."""
+        self._troubles.tell(text)
+
+    def note(self, text: str) -> None:
+        """Keep an assumption or a limit in the run, for ``flor show``."""
+        if text not in self.meta["notes"] and len(self.meta["notes"]) < 50:
+            self.meta["notes"].append(text)
+            self.save()
+
+    def _check_writer(self) -> None:
+        error = self.writer.error
+        if error:
+            self.trouble(f"records can't be written: {error}")
+        self._troubles.check()
+
+    # -- what the main loop needs (Sink) -----------------------------------------------------------
+
+    def store(self) -> _core.ChunkStore:
+        """Return the content store, opened on first use."""
+        with self._lock:
+            if self._store is None:
+                self._store = _core.ChunkStore(str(self.layout.root))
+            return self._store
+
+    def snapshotter(self) -> _core.Snapshotter:
+        """Return the snapshotter, made on first use."""
+        if self._snapshotter is None:
+            self._snapshotter = _core.Snapshotter(self.store())
+        return self._snapshotter
+
+    def warm_up(self, nbytes: int) -> None:
+        """Touch the staging memory of a large state ahead of its first checkpoint, in the
+        background.
+
+        Fresh memory costs the trainer more than the copy into it.
+        """
+        if nbytes > _WARM_UP_BYTES:
+            self.snapshotter().warm_up(nbytes)
+
+    def checkpoint_path(self, number: int) -> str:
+        """Return where checkpoint ``number`` lies."""
+        return str(self.layout.checkpoint_dir(self.run) / f"{number}.ckpt")
+
+    def changed_files(self) -> tuple[dict[str, bytes], list[str]]:
+        """Return the files of the working folder that the run changed."""
+        return self._folder.changed()
+
+    # -- the public calls --------------------------------------------------------------------------
+
+    def log_slowly(self, name: object, value: Any) -> None:
+        """Log what the core does not take by itself."""
+        if _core.get_active() is None and not self._finished:
+            if os.getpid() != self._pid:
+                self.writer = self._new_writer()
+            _core.set_active(self.writer)
+        if self._finished:
+            raise InvalidError(f"flor.log({name!r}): the run has ended")
+        try:
+            values.log_value(name, value, self.store().put)
+        except StorageError as error:
+            self._troubles.lost += 1
+            self.trouble(f"a value of {name!r} was lost: {error}")
+
+    def arg(self, name: str, default: Any) -> Any:
+        """Return a hyperparameter: ``--set``, or the default; recorded either way."""
+        if not isinstance(name, str):
+            raise InvalidError(f"flor.arg: the name must be a string, not {type(name).__name__}")
+        value = default
+        if name in self.options.settings:
+            value = _converted(name, self.options.settings[name], default)
+        self.meta["args"][name] = value if _is_json(value) else repr(value)
+        self.save()
+        return value
+
+    def loop(self, name: str, iterable: Iterable[Any]) -> Iterator[Any]:
+        """Return the iterator of ``flor.loop``."""
+        if not isinstance(name, str) or not name or "#" in name:
+            raise InvalidError(
+                f"flor.loop: the name must be a non-empty string without '#', not {name!r}"
+            )
+        iter_of = getattr(type(iterable), "__iter__", None) or getattr(
+            type(iterable), "__getitem__", None
+        )
+        if iter_of is None:
+            raise InvalidError(f"flor.loop({name!r}): a {type(iterable).__name__} is not iterable")
+        self._check_writer()
+        return RecordedLoop(self, name, iterable)
+
+    def role(
+        self, name: str, loops: list[Any], frame: FrameType
+    ) -> tuple[MainLoop | None, MainLoop | None]:
+        """Return (main loop to record, main loop that this one is a block of) for a loop that
+        begins.
+        """
+        main = self._main
+        if (
+            main is not None
+            and main.active
+            and len(loops) == 1
+            and main.thread == threading.get_ident()
+        ):
+            return None, main
+        if loops or main is not None or not self._named:
+            return None, None
+        objects, overhead = self._named[-1]
+        self._policy = Policy(self.options.bound(overhead), disk_budget(self.options.disk_budget))
+        world = World(self.user, objects)
+        self._main = MainLoop(self, world, self._policy, name)
+        self.meta["main"] = {"loop": name, "iterations": None}
+        self.meta["modules"] = {key: type(obj).__qualname__ for key, obj in objects.items()}
+        self.meta["threads"] = _threads()
+        self.save()
+        self._main.enter(frame)
+        return self._main, None
+
+    def main_ended(self, exhausted: bool, iterations: int) -> None:
+        """The main loop was left."""
+        if self._main is not None:
+            self._main.finish()
+            self.meta["main"] |= {
+                "iterations": iterations,
+                "exit": "exhausted" if exhausted else "break",
+            }
+            self.save()
+
+    def enter_checkpointing(self, objects: dict[str, Any], overhead: float | None) -> None:
+        """``with flor.checkpointing(...)`` begins."""
+        self._named.append((objects, overhead))
+
+    def exit_checkpointing(self) -> None:
+        """``with flor.checkpointing(...)`` ends."""
+        if self._named:
+            self._named.pop()
+
+    def _read_clock(self, name: str, clock: Any, frame: FrameType) -> Any:
+        value = clock()
+        if os.getpid() == self._pid:
+            _core.log_encoded(CLOCK + name, JSON_KIND, json.dumps(value).encode())
+        return value
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _converted(name: str, text: str, default: Any) -> Any:
+    """Read a ``--set`` value as the type of the default."""
+    if default is None or isinstance(default, (dict, list, bool)):
+        try:
+            return json.loads(text.lower() if isinstance(default, bool) else text)
+        except ValueError:
+            if default is None:
+                return text
+    try:
+        return type(default)(text)
+    except (TypeError, ValueError):
+        raise InvalidError(
+            f"--set {name}={text}: not a {type(default).__name__} like the default {default!r}"
+        ) from None
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in ("numpy", "torch", "sklearn", "pandas"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if version:
+            found[name] = str(version)
+    return found
+
+
+def _threads() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch"] = torch.get_num_threads()
+    return found

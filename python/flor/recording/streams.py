@@ -1,0 +1,64 @@
+"""What the program prints and logs, as records: names ``stdout`` and ``logging``.
+
+The program sees no difference: ``sys.stdout`` stays the same object, only its ``write`` is wrapped;
+handlers of ``logging`` are not touched. A record is a finished line; of a line redrawn with
+carriage returns the last state.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+Log = Callable[[str, str], Any]
+
+
+class Streams:
+    """Watches standard output and logging of this process until :meth:`remove`."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._rest = ""
+        self._stream: Any = sys.stdout
+        self._handle = logging.Logger.handle
+        try:
+            self._stream.write = self._wrap(self._stream.write)  # type: ignore[method-assign]
+        except AttributeError:  # a stream that takes no attributes: it is not recorded
+            self._stream = None
+        logging.Logger.handle = self._wrap_handle()  # type: ignore[method-assign]
+
+    def _wrap(self, write: Callable[[str], int]) -> Callable[[str], int]:
+        def recorded(text: str) -> int:
+            written = write(text)
+            self._lines(text)
+            return written
+
+        return recorded
+
+    def _lines(self, text: str) -> None:
+        if not isinstance(text, str):
+            return
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._log("stdout", line.rstrip("\r").rpartition("\r")[2])
+
+    def _wrap_handle(self) -> Callable[..., None]:
+        handle, log = self._handle, self._log
+
+        def recorded(logger: logging.Logger, record: logging.LogRecord) -> None:
+            handle(logger, record)
+            if not record.name.startswith(("flor", "torch", "matplotlib")):
+                log("logging", f"{record.levelname}:{record.name}:{record.getMessage()}")
+
+        return recorded
+
+    def remove(self) -> None:
+        """Record an unfinished line and put everything back."""
+        if self._rest:
+            self._log("stdout", self._rest)
+            self._rest = ""
+        if self._stream is not None:
+            del self._stream.write
+        logging.Logger.handle = self._handle  # type: ignore[method-assign]

@@ -1,0 +1,1 @@
+"""Replay: plan, workers, verification, merge."""

@@ -1,0 +1,242 @@
+"""``flor replay``: plan, execute, verify, merge, tell."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flor.errors import FlorError, InvalidError, ReplayError, RunNotFoundError
+from flor.files import storage_error, write_json
+from flor.layout import StoreLayout
+from flor.query.where import matching_runs
+from flor.replay.engine import Engine, LocalEngine, Outcome
+from flor.replay.merge import new_records, without_known, write_replay
+from flor.replay.plan import Plan, make_plan
+from flor.replay.question import ask
+from flor.replay.recorded import RecordedRun
+from flor.replay.report import (
+    Report,
+    blocks_of,
+    executed_of,
+    print_plan,
+    print_report,
+    print_runs,
+)
+from flor.replay.request import ReplayRequest
+from flor.replay.verify import Verification, verify
+
+VERIFIED, SCRIPT_FAILED, BAD_INPUT, DIVERGED, UNVERIFIED = 0, 1, 2, 3, 5
+_CODES = {"verified": VERIFIED, "diverged": DIVERGED, "unverified": UNVERIFIED}
+_SEVERITY = (VERIFIED, UNVERIFIED, BAD_INPUT, SCRIPT_FAILED, DIVERGED)
+
+
+class ScriptError(Exception):
+    """The user's script, or a statement added to it, raised; ``args[0]`` is its traceback."""
+
+
+@dataclass
+class Attempt:
+    """The outcomes that count, what comparing them found, why an earlier attempt did not."""
+
+    plan: Plan
+    outcomes: list[Outcome]
+    found: Verification
+    fallback: str = "none"
+
+
+def run(request: ReplayRequest) -> int:
+    """Replay as asked and tell about it; return the exit code. Raises FlorError for bad input."""
+    layout = StoreLayout.open(request.store)
+    if request.all or request.where is not None:
+        return _run_many(layout, request)
+    recorded = RecordedRun.load(layout, layout.resolve(request.run))
+    try:
+        report = replay_run(recorded, request, LocalEngine())
+    except ScriptError as error:
+        sys.stderr.write(error.args[0])
+        return SCRIPT_FAILED
+    if report is None:
+        return VERIFIED
+    print_report(report)
+    _write_report(request, report.content())
+    return _CODES[report.verdict]
+
+
+def _run_many(layout: StoreLayout, request: ReplayRequest) -> int:
+    """Replay each run that was selected; one line each, the worst exit code."""
+    condition = request.where if request.where is not None else "true"
+    runs = matching_runs(layout, condition)
+    if not runs:
+        raise RunNotFoundError(f"no run in {layout.root} meets {condition!r}. See: flor runs")
+    rows: list[tuple[str, str, str]] = []
+    told: list[dict[str, Any]] = []
+    codes = [VERIFIED]
+    for one in runs:
+        try:
+            report = replay_run(RecordedRun.load(layout, one), request, LocalEngine())
+        except ScriptError as error:
+            sys.stderr.write(error.args[0])
+            rows.append((one, "failed", error.args[0].strip().splitlines()[-1]))
+            codes.append(SCRIPT_FAILED)
+        except FlorError as error:
+            rows.append((one, "not replayed", str(error)))
+            codes.append(BAD_INPUT)
+        else:
+            if report is not None:
+                what = f"{report.compared:,} values compared, {report.new_records:,} new records"
+                rows.append((one, report.verdict, what))
+                told.append(report.content())
+                codes.append(_CODES[report.verdict])
+    if rows:
+        print_runs(rows)
+    if not request.dry_run:
+        _write_report(request, {"runs": told})
+    return max(codes, key=_SEVERITY.index)
+
+
+def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) -> Report | None:
+    """Replay one run and merge what it logs anew; None after a dry run.
+
+    Raises ScriptError where the script raised: then nothing is saved.
+    """
+    started = time.time()
+    plan = make_plan(recorded, ask(recorded, request.script, request.force), request)
+    if request.dry_run:
+        print_plan(plan)
+        return None
+    with _replay_folder(recorded) as folder:
+        attempt = attempt_plan(plan, folder / "work", engine)
+        rows, notes = new_records(attempt.plan, attempt.outcomes)
+        fresh = without_known(recorded.layout, recorded.run, rows)
+        if len(fresh) < len(rows):
+            notes.append(f"{len(rows) - len(fresh):,} records are known from earlier replays")
+        report = _report(attempt, folder.name, started, len(fresh))
+        report.names = list(dict.fromkeys(record.name for record in rows))
+        report.predicted_seconds = plan.seconds
+        report.notes += [*notes, *_worker_notes(attempt.outcomes)]
+        _remove(folder / "work")
+        write_replay(folder, fresh, report.replay_json())
+    return report
+
+
+@contextmanager
+def _replay_folder(recorded: RecordedRun) -> Iterator[Path]:
+    """Make the replay's folder; it goes again unless replay.json was written."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09}"
+    folder = recorded.layout.replays_dir(recorded.run) / name
+    try:
+        folder.mkdir(parents=True)
+    except OSError as cause:
+        raise storage_error(cause, folder, "make") from cause
+    try:
+        yield folder
+    finally:
+        if not (folder / "replay.json").exists():
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def attempt_plan(plan: Plan, folder: Path, engine: Engine) -> Attempt:
+    """Execute the plan; where a part of it can't be trusted, everything from the first line."""
+    outcomes = engine.execute(plan, folder / "parts")
+    reason = _refusal(plan, outcomes)
+    if not reason:
+        found = verify(plan, outcomes)
+        if plan.mode == "full" or found.verdict != "diverged":
+            return Attempt(plan, outcomes, found)
+        first = found.differences[0]
+        reason = f"after a restore, {first['name']} was not what was recorded"
+    _remove(folder / "parts")
+    whole = plan.full()
+    outcomes = engine.execute(whole, folder / "full")
+    if why := _refusal(whole, outcomes):
+        raise ReplayError(f"full re-execution failed: {why}")
+    return Attempt(whole, outcomes, verify(whole, outcomes), f"full re-execution: {reason}")
+
+
+def _refusal(plan: Plan, outcomes: list[Outcome]) -> str | None:
+    """Return why what a worker did does not count, or None; raises ScriptError, ReplayError."""
+    for outcome in outcomes:
+        if outcome.died:
+            tail = outcome.stderr_tail()
+            why = f"a worker died (exit code {outcome.returncode})" + (f":\n{tail}" if tail else "")
+            if plan.mode == "full":
+                raise ReplayError(f"{why}\nsee that the script runs by itself, and memory")
+            return why
+        if outcome.result.get("refused"):
+            return str(outcome.result["refused"])
+        error = outcome.result.get("error")
+        if error:
+            if plan.mode == "full" or not _restored(plan, outcome) or _by_probe(plan, error):
+                raise ScriptError(_traceback(error))
+            return f"{error.get('type')} after a restore: {error.get('text')}"
+    return None
+
+
+def _restored(plan: Plan, outcome: Outcome) -> bool:
+    """Whether the worker restored anything, so that an error may come from that."""
+    blocks = outcome.result.get("blocks", [])
+    jumped = plan.segments[outcome.number].jump is not None
+    return jumped or any(block["action"] == "restored" for block in blocks)
+
+
+def _by_probe(plan: Plan, error: dict[str, Any]) -> bool:
+    """Whether an added statement is on the traceback."""
+    text = str(error.get("traceback") or "")
+    for file, spans in plan.question.added.items():
+        for first, last in spans:
+            if any(f'File "{file}", line {line},' in text for line in range(first, last + 1)):
+                return True
+    return False
+
+
+def _traceback(error: dict[str, Any]) -> str:
+    text = str(error.get("traceback") or f"{error.get('type')}: {error.get('text')}")
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _report(attempt: Attempt, name: str, started: float, count: int) -> Report:
+    results = [outcome.result for outcome in attempt.outcomes]
+    found, plan = attempt.found, attempt.plan
+    return Report(
+        run=plan.recorded.run,
+        replay=name,
+        verdict=found.verdict,
+        compared=found.compared,
+        states_compared=found.states_compared,
+        volatile=found.volatile,
+        differing=found.differing,
+        differences=found.differences,
+        new_records=count,
+        blocks=blocks_of(results),
+        executed=executed_of(results),
+        prologues=sum(int(result.get("prologues", 1)) for result in results),
+        fallback=attempt.fallback,
+        predicted_seconds=plan.seconds,
+        actual_seconds=time.time() - started,
+        workers=plan.workers,
+        started=started,
+        notes=[*plan.notes, *found.notes],
+    )
+
+
+def _worker_notes(outcomes: list[Outcome]) -> list[str]:
+    notes = [str(note) for outcome in outcomes for note in outcome.result.get("notes", [])]
+    return list(dict.fromkeys(notes))
+
+
+def _write_report(request: ReplayRequest, content: dict[str, Any]) -> None:
+    if request.report is None:
+        return
+    if not request.report.absolute().parent.is_dir():
+        raise InvalidError(f"--report {request.report}: its folder is not there; make it first")
+    write_json(request.report, content)

@@ -1,0 +1,161 @@
+"""Runs the workers of a replay. ``LocalEngine``: processes of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from flor.errors import CorruptError
+from flor.files import read_json, storage_error
+from flor.replay.plan import Plan
+from flor.replay.records import INTERNAL, Record, read_records
+
+_POLL_SECONDS = 0.02
+_TAIL = 4000
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_KEPT = ("CUBLAS_WORKSPACE_CONFIG", *_THREADS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one worker. ``result``: its result file, {} where it died before the end."""
+
+    number: int
+    folder: Path
+    returncode: int
+    pid: int
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def died(self) -> bool:
+        """Whether the worker ended without telling a result."""
+        return not self.result
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """What the statements that the run had too logged again."""
+        return _users(self.folder / "log" / "records")
+
+    @cached_property
+    def probes(self) -> list[Record]:
+        """What the added statements logged."""
+        return _users(self.folder / "log" / "probes")
+
+    def stderr_tail(self) -> str:
+        """Return the end of what the worker wrote to stderr."""
+        with contextlib.suppress(OSError):
+            return (self.folder / "stderr").read_text(errors="replace")[-_TAIL:].strip()
+        return ""
+
+
+def _users(folder: Path) -> list[Record]:
+    return [record for record in read_records(folder) if not record.name.startswith(INTERNAL)]
+
+
+class Engine(Protocol):
+    """Something that runs all segments of a plan and returns what became of them, in order."""
+
+    def execute(self, plan: Plan, folder: Path) -> list[Outcome]:
+        """Run the workers of ``plan``, each in a folder of its own below ``folder``."""
+        ...
+
+
+class LocalEngine:
+    """Runs workers as processes of this machine, ``plan.workers`` at once."""
+
+    def execute(self, plan: Plan, folder: Path) -> list[Outcome]:
+        """Run the workers; Ctrl-C ends them all. Raises StorageError, CorruptError."""
+        waiting = list(range(len(plan.segments)))
+        running: dict[int, subprocess.Popen[bytes]] = {}
+        outcomes: list[Outcome] = []
+        try:
+            with _progress(len(waiting)) as advance:
+                while waiting or running:
+                    while waiting and len(running) < plan.workers:
+                        number = waiting.pop(0)
+                        running[number] = _start(plan, number, folder / str(number))
+                    time.sleep(_POLL_SECONDS)
+                    for number in [n for n, p in running.items() if p.poll() is not None]:
+                        process = running.pop(number)
+                        _end_group(process)  # helpers that the script left behind
+                        outcomes.append(_outcome(number, folder / str(number), process))
+                        advance()
+        finally:
+            for process in running.values():
+                _end_group(process)
+                process.wait()
+        return sorted(outcomes, key=lambda outcome: outcome.number)
+
+
+def _start(plan: Plan, number: int, folder: Path) -> subprocess.Popen[bytes]:
+    try:
+        for part in ("log/records", "log/probes", "scratch"):
+            (folder / part).mkdir(parents=True)
+        path = folder / "plan.json"
+        path.write_text(json.dumps(plan.worker(number, folder)), encoding="utf-8")
+        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flor.replay.worker", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=worker_environment(plan.recorded.meta),
+                start_new_session=True,
+            )
+    except OSError as cause:
+        raise storage_error(cause, folder, "start a worker in") from cause
+
+
+def worker_environment(meta: dict[str, Any]) -> dict[str, str]:
+    """Return a worker's environment: this one's without flor's, the run's threads."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOR_")}
+    threads = meta.get("threads")
+    known = threads if isinstance(threads, dict) else {"torch": threads}
+    if isinstance(known.get("torch"), int):
+        environment |= dict.fromkeys(_THREADS, str(known["torch"]))
+    for recorded in (known, meta.get("env") or {}):
+        environment |= {k: str(v) for k, v in recorded.items() if k in _KEPT and v is not None}
+    if meta.get("hash_seed") is not None:
+        environment["PYTHONHASHSEED"] = str(meta["hash_seed"])
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # nothing is written into the user's folders
+    return environment
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a worker and what it started: the process group is its own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _outcome(number: int, folder: Path, process: subprocess.Popen[bytes]) -> Outcome:
+    result: dict[str, Any] = {}
+    path = folder / "result.json"
+    if path.exists():
+        with contextlib.suppress(CorruptError):
+            result = read_json(path)
+    return Outcome(number, folder, process.returncode, process.pid, result)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar of finished workers on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("replay", total=total)
+        yield lambda: bar.advance(task)

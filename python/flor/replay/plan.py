@@ -1,0 +1,207 @@
+"""The plan of a replay: what is executed, where it starts, what it will cost."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flor.errors import FlorError, InvalidError
+from flor.layout import StoreLayout
+from flor.replay.question import Question
+from flor.replay.recorded import RecordedRun
+from flor.replay.records import Context
+from flor.replay.request import ReplayRequest
+from flor.replay.segments import NOTHING, Segment, sampled, segments
+
+START_SECONDS = 1.0
+RESTORE_BYTES_PER_SECOND = 1e9
+
+Ranges = dict[str, list[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a replay executes. ``mode`` 'full': one process, everything, from the first line."""
+
+    recorded: RecordedRun
+    question: Question
+    segments: list[Segment]
+    mode: str
+    workers: int
+    only: Ranges
+    sampled: frozenset[int] | None
+    trust: bool
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    def wants(self, context: Context) -> bool:
+        """Whether an added record in this context was asked for (``--only``, ``--sample``)."""
+        for loop, ranges in self.only.items():
+            at = next((index for name, index in context if name == loop), None)
+            if at is None or not any(low <= at <= high for low, high in ranges):
+                return False
+        index = self.recorded.main_index(context)
+        return self.sampled is None or index is None or index in self.sampled
+
+    @property
+    def inner_only(self) -> Ranges:
+        """The ranges of ``--only`` that are not the main loop's."""
+        return {loop: r for loop, r in self.only.items() if loop != self.recorded.main_loop}
+
+    def full(self) -> Plan:
+        """Return the plan that answers the same by executing everything from the first line."""
+        seconds = START_SECONDS + self.recorded.prologue_seconds
+        seconds += sum(self.recorded.iteration_seconds)
+        whole = [Segment(0, None, None)]
+        return Plan(
+            self.recorded, self.question, whole, "full", 1, self.only, self.sampled, self.trust,
+            seconds, self.notes,
+        )  # fmt: skip
+
+    def worker(self, number: int, folder: Path) -> dict[str, Any]:
+        """Return the plan file of worker ``number``, which works in ``folder``."""
+        part, question = self.segments[number], self.question
+        jump = part.jump
+        return {
+            "store": str(self.recorded.layout.root),
+            "run": self.recorded.run,
+            "worker": number,
+            "script": str(question.script),
+            "argv": list(self.recorded.meta.get("argv") or []),
+            "mode": self.mode,
+            "main_loop": self.recorded.main_loop,
+            "start": part.start,
+            "stop": part.stop,
+            "jump": jump
+            and {"checkpoint": jump.checkpoint, "boundary": jump.boundary, "index": jump.index},
+            "skip_blocks": self.mode == "weak",
+            "only": {
+                loop: [min(low for low, _ in r), max(high for _, high in r)]
+                for loop, r in self.inner_only.items()
+            },
+            "added": question.added,
+            "line_map": question.line_map,
+            "probe_names": question.probe_names,
+            "loops": question.loops,
+            "trust": self.trust,
+            "log_dir": str(folder / "log"),
+            "result": str(folder / "result.json"),
+            "scratch": str(folder / "scratch"),
+        }
+
+
+def make_plan(recorded: RecordedRun, question: Question, request: ReplayRequest) -> Plan:
+    """Return the plan that answers the question; raises InvalidError for a bad ``--only``."""
+    only = _ranges(recorded, question, request)
+    notes = [*recorded.notes, *question.notes, *_notes(recorded)]
+    main = recorded.main_loop
+    mode = "full" if main is None or recorded.main_is_nested else "weak"
+    asks = question.in_main or question.before or question.after
+    needed: list[int] = []
+    if question.in_main or not asks:
+        needed = [i for i in range(recorded.iterations) if _within(i, only.get(main or ""))]
+    chosen = sampled(needed, request.sample)
+    to_end = recorded.complete and not only and (question.after or not asks)
+    to_end = to_end and (request.sample is None or question.after)
+    whole = [Segment(0, None, None)]
+    parts = whole if mode == "full" else segments(recorded, chosen, request.workers, to_end)
+    picked = None if request.sample is None else frozenset(chosen)
+    workers = min(request.workers, len(parts))
+    seconds = _predicted(recorded, question, parts, workers, mode)
+    return Plan(
+        recorded, question, parts, mode, workers, only, picked, request.trust, seconds, notes
+    )
+
+
+def _within(index: int, ranges: list[tuple[int, int]] | None) -> bool:
+    return ranges is None or any(low <= index <= high for low, high in ranges)
+
+
+def _ranges(recorded: RecordedRun, question: Question, request: ReplayRequest) -> Ranges:
+    """Return the ranges of ``--only`` by loop, checked against the loops of the run."""
+    ranges: Ranges = {}
+    for loop, first, last in request.only:
+        ranges.setdefault(loop, []).append((first, last))
+    if not ranges:
+        return ranges
+    highest: dict[str, int] = {loop["name"]: -1 for loop in question.loops if loop.get("name")}
+    for context in {record.context for record in recorded.records}:
+        for name, index in context:
+            highest[name] = max(highest.get(name, -1), index)
+    if recorded.main_loop:
+        highest[recorded.main_loop] = recorded.iterations - 1
+    for loop, asked in ranges.items():
+        if loop not in highest:
+            known = ", ".join(sorted(highest)) or "none"
+            raise InvalidError(f"--only {loop}=…: the run has no loop {loop!r}; its loops: {known}")
+        if loop == recorded.main_loop and not any(low <= highest[loop] for low, _ in asked):
+            raise InvalidError(
+                f"--only {loop}={asked[0][0]}: the run made {recorded.iterations} iterations of "
+                f"{loop!r}, counted from 0"
+            )
+    return ranges
+
+
+def _notes(recorded: RecordedRun) -> list[str]:
+    """Return what keeps this run from being replayed in parts, in words."""
+    if recorded.main_loop is None:
+        return ["the run used no flor.checkpointing: all is executed from the first line"]
+    if recorded.main_is_nested:
+        return [
+            f"loop {recorded.main_loop!r} ran inside another loop: all is executed from the "
+            "first line"
+        ]
+    notes = []
+    if not recorded.complete:
+        notes.append(
+            f"the run was cut off: only its {recorded.iterations} complete iterations of "
+            f"{recorded.main_loop!r} are replayed"
+        )
+    places = [b for b in (recorded.entry, *recorded.ends.values()) if b]
+    refused = [b for b in places if not b.jumpable]
+    if places and len(refused) == len(places):
+        notes.append(f"no checkpoint can be restored: {refused[0].why or 'state not captured'}")
+    return notes
+
+
+def _predicted(
+    recorded: RecordedRun, question: Question, parts: list[Segment], workers: int, mode: str
+) -> float:
+    """Return the estimated seconds: each part's, given out to the workers as they become free."""
+    restore = _restore_seconds(recorded)
+    free = [0.0] * max(1, workers)
+    for part in parts:
+        cost = START_SECONDS + recorded.prologue_seconds + (restore if part.jump else 0.0)
+        stop = recorded.iterations - 1 if part.stop is None else part.stop
+        for index in range(part.start, stop + 1 if part.stop != NOTHING else 0):
+            cost += recorded.iteration_seconds[index]
+            if mode == "weak" and not question.in_blocks:
+                saved = recorded.block_seconds.get(index, 0.0)
+                cost -= max(0.0, saved - restore) if saved else 0.0
+        heapq.heapreplace(free, free[0] + cost)
+    return max(free)
+
+
+def _restore_seconds(recorded: RecordedRun) -> float:
+    """Return about how long it takes to restore one checkpoint of the run."""
+    numbers = [b.checkpoint for b in recorded.boundaries if b.durable and b.checkpoint is not None]
+    if not numbers:
+        return 0.0
+    path = recorded.layout.checkpoint_dir(recorded.run) / f"{numbers[-1]}.ckpt"
+    return checkpoint_bytes(recorded.layout, path) / RESTORE_BYTES_PER_SECOND
+
+
+def checkpoint_bytes(layout: StoreLayout, path: Path) -> int:
+    """Return the bytes that a checkpoint restores; 0 where that can't be read."""
+    from flor import _core
+
+    with contextlib.suppress(FlorError, OSError):
+        store = _core.ChunkStore(str(layout.root), readonly=True)
+        try:
+            return _core.CheckpointReader(store, str(path)).raw_bytes
+        finally:
+            store.close()
+    return 0

@@ -1,0 +1,209 @@
+"""What today's source asks of a run: the statements that the recorded version does not have."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flor.errors import ReplayError, SourceError
+from flor.files import read_json
+from flor.instrument.compare import Comparison, compare
+from flor.instrument.loops import LoopSite, find_loops
+from flor.instrument.reach import probed_loops
+from flor.instrument.source import Source, read_source
+from flor.replay.recorded import RecordedRun
+
+_SHOWN_CHANGES = 20
+
+
+@dataclass
+class Question:
+    """Today's program beside the recorded one.
+
+    ``added``: line ranges of added statements, by file. ``loops``: each ``flor.loop`` call of the
+    program, ``probed`` where an added statement may run inside. ``in_main``, ``in_blocks``,
+    ``before``, ``after``, ``anywhere``: whether one may run in the main loop, in a loop inside
+    of it, before or after it, at an unknown place.
+    """
+
+    script: Path
+    added: dict[str, list[list[int]]] = field(default_factory=dict)
+    line_map: dict[str, dict[int, int]] = field(default_factory=dict)
+    probe_names: list[str] = field(default_factory=list)
+    loops: list[dict[str, Any]] = field(default_factory=list)
+    in_main: bool = False
+    in_blocks: bool = False
+    before: bool = False
+    after: bool = False
+    anywhere: bool = False
+    changes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """The recorded source files: texts by path below the root, the script's path among them."""
+
+    script: str
+    root: Path
+    texts: dict[str, bytes]
+
+
+def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
+    """Return what today's source asks; raises SourceError where it changed beyond added statements.
+
+    ``script``: today's main file, None: the recorded path. ``force``: only note the changes.
+    """
+    version = _read_version(recorded)
+    today = _script_of(recorded, version, script)
+    question = Question(today)
+    root = today.parents[len(Path(version.script).parts) - 1] if _inside(version) else today.parent
+    files: dict[Path, bytes] = {}
+    for name, old in sorted(version.texts.items()):
+        path = today if name == version.script else root / name
+        if path == today or path.is_file():
+            files[path] = old
+        else:
+            question.notes.append(f"{name}, part of the recorded version, is not in {root}")
+    sources = {path: read_source(str(path)) for path in files}
+    for path, old in files.items():
+        _add_file(question, recorded, sources, path, old)
+    if question.anywhere:
+        for loop in question.loops:
+            loop["probed"] = True
+    _refuse_changes(question, recorded, force)
+    return question
+
+
+def _inside(version: _Version) -> bool:
+    path = Path(version.script)
+    return not path.is_absolute()
+
+
+def _read_version(recorded: RecordedRun) -> _Version:
+    from flor import _core
+
+    name = str(recorded.meta.get("version") or "")
+    path = recorded.layout.version_path(name)
+    if not name or not path.is_file():
+        raise ReplayError(
+            f"run {recorded.run} has no recorded source (version {name!r}): it can't be replayed"
+        )
+    content = read_json(path)
+    store = _core.ChunkStore(str(recorded.layout.root), readonly=True)
+    try:
+        texts = {
+            file: bytes(store.get(bytes.fromhex(entry["ref"])))
+            for file, entry in content["files"].items()
+            if file.endswith(".py") or file == content["script"]
+        }
+    finally:
+        store.close()
+    return _Version(content["script"], Path(content["root"]), texts)
+
+
+def _script_of(recorded: RecordedRun, version: _Version, script: Path | None) -> Path:
+    """Return today's main file: the given one, else where the run's was."""
+    if script is not None:
+        places = [script]
+    else:
+        cwd = Path(str(recorded.meta.get("cwd") or version.root))
+        places = [cwd / str(recorded.meta.get("script") or ""), version.root / version.script]
+    for place in places:
+        if place.is_file():
+            return place.absolute()
+    raise SourceError(
+        f"today's source {places[0]} is not there: put it back, or name it with --script PATH"
+    )
+
+
+def _add_file(
+    question: Question, recorded: RecordedRun, sources: dict[Path, Source], path: Path, old: bytes
+) -> None:
+    """Compare one file with its recorded text and add what it asks and which loops it holds."""
+    new = sources[path]
+    before = _decoded(old)
+    loops = find_loops(new)
+    comparison = Comparison()
+    if before != new.text:
+        comparison = compare(read_source(f"{path} (recorded)", before), new)
+    _add_comparison(question, path, comparison)
+    probed = _probed(question, recorded, sources, path, loops, comparison)
+    question.loops += [
+        {
+            "file": str(path),
+            "span": list(site.call_span),
+            "kind": site.kind,
+            "probed": site.index in probed,
+            "name": site.name,
+        }
+        for site in loops
+    ]
+
+
+def _add_comparison(question: Question, path: Path, comparison: Comparison) -> None:
+    if comparison.added:
+        question.added[str(path)] = [[span.start, span.end] for span in comparison.added]
+    if comparison.line_map:
+        question.line_map[str(path)] = dict(comparison.line_map)
+    question.probe_names += sorted(comparison.probe_names)
+    question.changes += [f"{path.name}: {change.text}" for change in comparison.changed]
+    question.changes += [f"{path.name}: {text}" for text in comparison.disturbing]
+
+
+def _decoded(text: bytes) -> str:
+    """Return a source text as Python reads it: by its coding comment, any line ends."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(text).readline)
+    with io.TextIOWrapper(io.BytesIO(text), encoding) as file:
+        return file.read()
+
+
+def _probed(
+    question: Question,
+    recorded: RecordedRun,
+    sources: dict[Path, Source],
+    path: Path,
+    loops: list[LoopSite],
+    comparison: Comparison,
+) -> set[int]:
+    """Note where the file's added statements may run; return the loops that may hold one."""
+    if not comparison.added:
+        return set()
+    if path != question.script:  # a module: whoever imports it may run it anywhere
+        question.anywhere = True
+        question.in_main = question.in_blocks = question.before = question.after = True
+        return set()
+    others = [source for other, source in sources.items() if other != path]
+    probed = probed_loops(sources[path], loops, comparison.added, others)
+    name = (recorded.main_loop or "").partition("#")[0]
+    mains = {site.index for site in loops if site.name == name}
+    hit = bool(probed.loops & mains) or (not mains and bool(probed.loops))
+    nowhere = not (probed.loops or probed.before or probed.after)
+    elsewhere = bool(probed.loops) and not hit  # in a loop before or after the main one
+    question.before |= probed.before or elsewhere
+    question.after |= probed.after or elsewhere
+    question.in_main |= hit or nowhere
+    question.in_blocks |= bool(probed.loops - mains) or nowhere
+    question.anywhere |= nowhere
+    return probed.loops
+
+
+def _refuse_changes(question: Question, recorded: RecordedRun, force: bool) -> None:
+    if not question.changes:
+        return
+    if force:
+        question.notes.append("the source changed: values may not be the run's")
+        question.notes += question.changes[:_SHOWN_CHANGES]
+        return
+    more = len(question.changes) - _SHOWN_CHANGES
+    lines = question.changes[:_SHOWN_CHANGES] + ([f"… {more} more"] if more > 0 else [])
+    error = SourceError(
+        f"{question.script} does more than add statements to the source of run {recorded.run}:\n  "
+        + "\n  ".join(lines)
+        + "\nundo these changes, or replay all the same with --force"
+    )
+    error.path = str(question.script)
+    raise error

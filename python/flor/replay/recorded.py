@@ -1,0 +1,186 @@
+"""What a run recorded, as replay needs it: records, boundaries of loops, and times."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from flor.errors import CorruptError
+from flor.layout import StoreLayout, run_status
+from flor.replay.records import INTERNAL, Context, Record, read_records
+
+STATE = "__flor__.state"
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where the state of the run is known: a loop's entry, an iteration's or a block's end."""
+
+    boundary: str
+    loop: str
+    context: Context
+    time: float
+    order: int
+    digest: str | None = None
+    checkpoint: int | None = None
+    durable: bool = False
+    jumpable: bool = False
+    why: str | None = None
+    steps: int | None = None
+    exit: str | None = None
+
+    @property
+    def index(self) -> int:
+        """The iteration that ends here; -1 at an entry, before the first."""
+        return self.context[-1][1] if self.boundary == "iteration" and self.context else -1
+
+    @property
+    def can_jump(self) -> bool:
+        """Whether replay may start here."""
+        return self.durable and self.jumpable
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A recorded run: its run.json, its users' records in order, and its boundaries."""
+
+    layout: StoreLayout
+    run: str
+    meta: dict[str, Any]
+    records: list[Record]
+    boundaries: list[Boundary]
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, layout: StoreLayout, run: str) -> RecordedRun:
+        """Return the run of an exact id; raises CorruptError, StorageError."""
+        meta = layout.read_run(run)
+        every = read_records(layout.log_dir(run))
+        durable = {int(path.stem) for path in layout.checkpoint_paths(run)}
+        states = [_boundary(record, durable) for record in every if record.name == STATE]
+        users = [record for record in every if not record.name.startswith(INTERNAL)]
+        return cls(layout, run, meta, users, states)
+
+    @property
+    def main_loop(self) -> str | None:
+        """The outermost loop inside ``flor.checkpointing``; None where there is no such loop."""
+        main = self.meta.get("main")
+        return str(main["loop"]) if isinstance(main, dict) and main.get("loop") else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the main loop, if there is one, came to its end."""
+        if self.main_loop is None:
+            return run_status(self.meta) not in ("running", "killed")
+        return isinstance(self.meta["main"].get("iterations"), int)
+
+    @cached_property
+    def iterations(self) -> int:
+        """How many iterations of the main loop the run made, complete ones where it was cut off."""
+        if self.main_loop is None:
+            return 0
+        if self.complete:  # one left by break is counted where it logged
+            indices = (self.main_index(record.context) for record in self.records)
+            begun = max((index for index in indices if index is not None), default=-1) + 1
+            return max(int(self.meta["main"]["iterations"]), begun)
+        return max(self.ends, default=-1) + 1
+
+    @cached_property
+    def entry(self) -> Boundary | None:
+        """Where the main loop begins."""
+        return next((b for b in self._main_boundaries if b.boundary == "entry"), None)
+
+    @cached_property
+    def ends(self) -> dict[int, Boundary]:
+        """The boundaries at the ends of the main loop's iterations, by iteration."""
+        return {b.index: b for b in self._main_boundaries if b.boundary == "iteration"}
+
+    @cached_property
+    def blocks(self) -> list[Boundary]:
+        """The boundaries at the ends of inner loops."""
+        return [b for b in self.boundaries if b.boundary == "block"]
+
+    @cached_property
+    def _main_boundaries(self) -> list[Boundary]:
+        depth = {"entry": 0, "iteration": 1}
+        return [
+            b
+            for b in self.boundaries
+            if b.loop == self.main_loop and len(b.context) == depth.get(b.boundary)
+        ]
+
+    @property
+    def main_is_nested(self) -> bool:
+        """Whether the main loop ran inside another loop: its iterations' numbers repeat."""
+        return any(
+            b.boundary == "entry" and b.loop == self.main_loop and b.context
+            for b in self.boundaries
+        )
+
+    def main_index(self, context: Context) -> int | None:
+        """Return the main loop's iteration that a context lies in, or None."""
+        return context[0][1] if context and context[0][0] == self.main_loop else None
+
+    @cached_property
+    def prologue_seconds(self) -> float:
+        """From the start of the run to the main loop; without one, the whole run."""
+        started = float(self.meta.get("started") or 0.0)
+        if self.entry is None:
+            return float(self.meta.get("seconds") or 0.0)
+        return max(0.0, self.entry.time - started)
+
+    @cached_property
+    def iteration_seconds(self) -> list[float]:
+        """About how long each iteration of the main loop took."""
+        ends: dict[int, float] = {}
+        for record in self.records:
+            index = self.main_index(record.context)
+            if index is not None:
+                ends[index] = max(ends.get(index, 0.0), record.time)
+        ends |= {index: boundary.time for index, boundary in self.ends.items()}
+        first = self.entry.time if self.entry else float(self.meta.get("started") or 0.0)
+        seconds, last = [], first
+        for index in range(self.iterations):
+            end = max(last, ends.get(index, last))
+            seconds.append(end - last)
+            last = end
+        return seconds
+
+    @cached_property
+    def block_seconds(self) -> dict[int, float]:
+        """How long, at least, restorable inner loops took in all, by iteration of the main loop."""
+        first: dict[tuple[Context, str], float] = {}
+        for record in self.records:
+            for depth in range(1, len(record.context)):
+                first.setdefault((record.context[:depth], record.context[depth][0]), record.time)
+        total: dict[int, float] = {}
+        for block in self.blocks:
+            index = self.main_index(block.context)
+            begun = first.get((block.context, block.loop))
+            if index is not None and begun is not None and block.durable:
+                total[index] = total.get(index, 0.0) + block.time - begun
+        return total
+
+
+def _boundary(record: Record, durable: set[int]) -> Boundary:
+    try:
+        content = json.loads(record.value)
+        number = content.get("checkpoint")
+        return Boundary(
+            boundary=content["boundary"],
+            loop=content["loop"],
+            context=record.context,
+            time=record.time,
+            order=record.order,
+            digest=content.get("digest"),
+            checkpoint=number,
+            durable=number in durable,
+            jumpable=bool(content.get("jumpable")),
+            why=content.get("why"),
+            steps=content.get("steps"),
+            exit=content.get("exit"),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as cause:
+        raise CorruptError(f"record {STATE} at {record.context} is damaged: {cause!r}") from cause

@@ -1,0 +1,130 @@
+"""A replay worker: ``python -m flor.replay.worker PLAN``. Runs today's program for one segment,
+writes logs and a result.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from flor import _core
+from flor.capture.state import set_random_states
+from flor.errors import CorruptError
+from flor.instrument.guard import guard_wrapped
+from flor.instrument.loops import find_loops
+from flor.instrument.source import read_source
+from flor.layout import StoreLayout
+from flor.recording import launch
+from flor.recording import session as sessions
+from flor.recording.clocks import Clocks
+from flor.recording.streams import Streams
+from flor.replay.ban import forbid_writes
+from flor.replay.facts import Facts
+from flor.replay.loops import skipping
+from flor.replay.probes import Probes
+from flor.replay.session import Refused, ReplaySession
+from flor.replay.view import build_view, overlay_source
+
+
+def main(plan_path: str) -> int:
+    """Run one plan; the exit code is the program's, 0 when the segment ended first."""
+    plan: dict[str, Any] = json.loads(Path(plan_path).read_text())
+    banned = _confine(plan)
+    layout = StoreLayout.open(plan["store"])
+    facts = Facts(layout, plan["run"])
+    store = _core.ChunkStore(str(layout.root))
+    view = Path(plan["scratch"]) / "folder"
+    places = [Path.cwd(), Path(facts.meta["cwd"])]
+    notes = build_view(view, facts.meta.get("files", []), store, places)
+    script = plan["script"]
+    seen_as = overlay_source(view, facts.meta, plan, layout)
+    source = read_source(script)
+    code = compile(guard_wrapped(source, find_loops(source)), script, "exec")
+    session = ReplaySession(plan, facts, Probes(plan, script, code), store, view)
+    if not banned:
+        notes.append(
+            "this kernel has no Landlock: writes outside the scratch folder are not prevented"
+        )
+    for note in notes:
+        session.note(note)
+    os.chdir(view)
+    return _run(session, script, code, seen_as)
+
+
+def _confine(plan: dict[str, Any]) -> bool:
+    """Let this process write into the store, a temporary folder of its own and the devices only."""
+    temporary = tempfile.mkdtemp(prefix="flor-")  # short: sockets in it have a limit of 108 bytes
+    os.environ["TMPDIR"] = tempfile.tempdir = plan["temporary"] = temporary
+    devices = [Path("/dev/null"), Path("/dev/shm"), Path("/dev/tty"), Path("/dev/pts")]
+    places = [
+        plan["store"],
+        plan["scratch"],
+        plan["log_dir"],
+        str(Path(plan["result"]).parent),
+        temporary,
+    ]
+    return forbid_writes([*map(Path, places), *devices])
+
+
+def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
+    import flor
+
+    def prepare() -> None:
+        sessions.install(session)
+        flor.log = session.log
+        vars(builtins)["__flor_skipping__"] = skipping
+        recorded = str(Path(session.facts.meta["script"]).parent)
+        if recorded not in sys.path:
+            sys.path.insert(1, recorded)
+        Streams(session.log_line)
+        Clocks(session.user, session.read_clock)
+        _set_entropy(session)
+        _set_threads(session.facts.meta.get("threads", {}))
+
+    try:
+        code_of_exit = launch.run_main(script, session.plan["argv"], prepare, code, seen_as)
+    except Refused as refused:
+        session.finish(refused=str(refused))
+        return 0
+    error = launch.last_error
+    if error is not None:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        found = {"type": type(error).__name__, "text": str(error), "traceback": text}
+        session.finish(error=found, exit_code=code_of_exit)
+    else:
+        session.finish(ok=True, exit_code=code_of_exit)
+    return code_of_exit
+
+
+def _set_entropy(session: ReplaySession) -> None:
+    """Start from the random states that the run had at its first flor call, seeded or not."""
+    ref = session.facts.meta.get("entropy")
+    if ref:
+        try:
+            states = json.loads(session.store.get(bytes.fromhex(ref)))
+        except CorruptError as error:
+            session.note(f"the random states at the start of the run are damaged: {error}")
+            return
+        set_random_states({name: states[name] for name in ("python", "numpy")})
+
+
+def _set_threads(threads: dict[str, Any]) -> None:
+    """The recorded thread count: another one gives other bits. A program that sets its own still
+    does.
+    """
+    wanted = threads.get("torch")
+    if wanted:
+        os.environ.setdefault("OMP_NUM_THREADS", str(wanted))
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

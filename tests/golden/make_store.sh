@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Writes tests/golden/pack and tests/golden/manifest anew, from the samples in the format tests.
+# Only for a new format version: the files of a released version never change.
+#
+#   tests/golden/make_store.sh BUILD      BUILD = a build folder with tests, such as build/release
+set -euo pipefail
+FLOR_WRITE_GOLDEN=1 "$1/tests/cpp/format_test" "golden *"
