@@ -78,14 +78,16 @@ def perform(thread, progress, flush_every, writer):
             else:
                 _core.log(args[0], args[1])
             done += 1
-            struct.pack_into("<q", progress, 8 * thread, done)
+            progress[thread] = done
             if flush_every and done % flush_every == 0:
                 writer.flush()
 
 
 def child(folder, ring_bytes, flush_every):
     with open(f"{folder}/progress", "r+b") as file:
-        progress = mmap.mmap(file.fileno(), 8 * THREADS)
+        shared = mmap.mmap(file.fileno(), 8 * THREADS)
+    # One aligned store each: struct.pack_into clears the bytes first, and a kill may fall between.
+    progress = memoryview(shared).cast("q")
     writer = _core.LogWriter(
         f"{folder}/log", "w", ring_bytes=int(ring_bytes), segment_bytes=1 << 18
     )

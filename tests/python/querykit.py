@@ -10,6 +10,7 @@ from flor import _core
 from flor.files import write_json
 from flor.layout import StoreLayout
 from flor.query.kinds import ARRAY, JSON
+from flor.query.order import AFTER
 
 _serial = itertools.count()
 
@@ -30,7 +31,7 @@ def log_items(directory, items, store=None, rank=0):
                 {"dtype": value.dtype.str, "shape": list(value.shape), "ref": ref.hex()}
             )
             writer.log_encoded(name, ARRAY, text.encode(), context)
-        elif isinstance(value, dict | list):
+        elif isinstance(value, dict | list) or name == AFTER:
             writer.log_encoded(name, JSON, json.dumps(value).encode(), context)
         else:
             writer.log(name, value, context)

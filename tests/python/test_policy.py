@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from oracle import environment
 
 import flor
+from flor import _core
+from flor.capture.checkpoint_file import CheckpointFile
 from flor.errors import InvalidError
 from flor.recording import policy as policy_module
 from flor.recording.options import Options
@@ -89,6 +92,15 @@ def test_the_time_before_the_loop_pays_for_the_entry(clock):
     poor = Policy(epsilon=0.1, credit=0.0)
     poor.enter(0.01, 1 << 20)
     assert not poor.wants_checkpoint()
+
+
+def test_the_last_state_needs_the_overhead_bound_only(clock):
+    policy = Policy(epsilon=1.0, credit=1.0)
+    policy.enter(0.1, 0)
+    for _ in range(20):
+        policy.checkpointed(0.01)
+    assert not policy.wants_checkpoint() and policy.wants_checkpoint(last=True)
+    assert not Policy(epsilon=0.0, credit=1.0).wants_checkpoint(last=True)
 
 
 def test_background_work_counts_only_beyond_the_idle_cores(clock, monkeypatch):
@@ -222,3 +234,27 @@ def test_a_run_thins_its_checkpoints_and_replays(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     table = store.logs("sum").df()
     assert table["epoch"].tolist() == [31]
+
+
+BLOCKS = """
+import flor, numpy as np
+weights = np.zeros(2_000)
+with flor.checkpointing(weights=weights, overhead=1.0):
+    for epoch in flor.loop("epoch", range(80)):
+        for step in flor.loop("step", range(3)):
+            weights += epoch * step
+        flor.log("first", weights[0])
+"""
+
+
+def test_blocks_do_not_starve_the_ends_of_iterations(tmp_path):
+    """Epochs far shorter than a checkpoint: nearly all boundaries are refused."""
+    (tmp_path / "train.py").write_text(BLOCKS)
+    env = environment(tmp_path / ".flor")
+    subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env=env, check=True)
+    store = flor.open(tmp_path / ".flor")
+    folder = store._layout.checkpoint_dir(store._layout.resolve("latest"))
+    with contextlib.closing(_core.ChunkStore(str(store._layout.root), readonly=True)) as chunks:
+        kinds = [CheckpointFile(chunks, path).meta["boundary"] for path in folder.iterdir()]
+    assert kinds.count("iteration") >= kinds.count("block") - 1
+    assert store.load("latest")["weights"][0] == 80 * 79 / 2 * 3

@@ -13,6 +13,7 @@ from flor import _core, query
 from flor.errors import AmbiguousRunError, CorruptError, InvalidError, RunNotFoundError
 from flor.query.kinds import BYTES, JSON, STRING
 from flor.query.log_tables import long_logs
+from flor.query.order import AFTER
 from flor.query.where import matching_runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
@@ -166,11 +167,11 @@ def test_replayed_rows_stand_where_they_would_have_been_logged(layout):
         layout,
         run,
         [
-            (at(epoch=1), "confusion", 1),
-            (at(epoch=1, step=1), "norm", 1),
             (at(epoch=0, step=0), "norm", 1),
             (at(epoch=0, step=0), "second", 1),
             (at(epoch=0), "confusion", 1),
+            (at(epoch=1, step=1), "norm", 1),
+            (at(epoch=1), "confusion", 1),
         ],
     )
     told = [(row["context"], row["name"], row["origin"]) for row in query.logs(layout)]
@@ -189,6 +190,45 @@ def test_replayed_rows_stand_where_they_would_have_been_logged(layout):
         (1, "confusion"),
     ]
     assert [origin for _, name, origin in told if name in ("norm", "confusion")] == ["replay"] * 4
+
+
+def test_replayed_rows_follow_what_their_replay_noted(layout):
+    """Logged at the start of an iteration, or first of all: contexts alone would put them last."""
+    items = [(at(epoch=e, step=s), "loss", 1.0) for e in range(2) for s in range(2)]
+    run = new_run(layout, items)
+    new_replay(
+        layout,
+        run,
+        [
+            ([], AFTER, []),
+            ([], "first", 1),
+            (at(epoch=0, step=1), AFTER, ["loss", 0]),
+            (at(epoch=1), "begins", 1),
+            ([], AFTER, None),
+            (at(epoch=1), "ends", 1),
+        ],
+    )
+    told = [(*[i for _, i in row["context"]], row["name"]) for row in query.logs(layout)]
+    assert told == [
+        ("first",),
+        (0, 0, "loss"),
+        (0, 1, "loss"),
+        (1, "begins"),
+        (1, 0, "loss"),
+        (1, 1, "loss"),
+        (1, "ends"),
+    ]
+
+
+def test_what_a_replay_logged_keeps_its_sequence(layout):
+    """Nothing was recorded between: the sequence of the replay is all that tells."""
+    run = new_run(layout, [([], "end", 1)])
+    rows = [(at(epoch=0), "begins", 1), (at(epoch=0, step=0), "norm", 1), (at(epoch=0), "ends", 1)]
+    new_replay(layout, run, rows)
+    new_replay(layout, run, [(at(epoch=0, step=0), "other", 1)])
+    names = [row["name"] for row in query.logs(layout)]
+    assert [name for name in names if name != "other"] == ["begins", "norm", "ends", "end"]
+    assert names.index("other") < names.index("ends")
 
 
 def test_the_newest_replay_wins_and_no_replay_replaces_a_recorded_row(layout):

@@ -134,7 +134,7 @@ def test_records_keep_every_kind_of_value(tmp_path):
     log_items(tmp_path / "one", items)
     first = read_records(tmp_path / "one")
     content = {"differences": [], "verdict": "verified"}
-    write_replay(tmp_path / "two", first, content)
+    write_replay(tmp_path / "two", first, {}, content)
     second = read_records(tmp_path / "two" / "log")
     assert [(r.kind, r.value) for r in second] == [(r.kind, r.value) for r in first]
     assert [r.occurrence for r in second] == list(range(7)) and second[-1].kind == JSON

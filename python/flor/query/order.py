@@ -13,8 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 _LAST = np.iinfo(np.int64).max
+
+AFTER = "__flor__.after"
+"""An internal record in the log of a replay: what the records after it follow.
+
+Its context and its value ``[name, occurrence]`` name the recorded one; ``[]``: nothing, they come
+first; null: their own context tells.
+"""
+BY_CONTEXT = -2
 
 
 class Contexts:
@@ -46,7 +55,7 @@ class Contexts:
         """Return the columns to compare by, the outermost first."""
         return [column for pair in zip(self.code, self.index, strict=True) for column in pair]
 
-    def loop_column(self, loop: str) -> tuple[Ints, np.ndarray[Any, np.dtype[np.bool_]]]:
+    def loop_column(self, loop: str) -> tuple[Ints, Bools]:
         """Return each record's iteration of ``loop`` and whether its context has that loop."""
         number = self.loops.index(loop)
         size = len(self.code[0]) if self.code else 0
@@ -104,18 +113,41 @@ def _spans(keys: Ints) -> list[tuple[int, int]]:
     return list(itertools.pairwise(bounds))
 
 
-def run_order(replayed: np.ndarray[Any, np.dtype[np.bool_]], rank: Ints, context: Ints) -> Ints:
+def run_order(
+    recorded: Bools, replayed: Bools, rank: Ints, context: Ints, source: Ints, after: Ints
+) -> Ints:
     """Return all rows in the order of the run.
 
-    Recorded rows stay as they come. A replayed one follows the last recorded row of its rank whose
-    context (a number that compares as contexts do) is at or before its own.
+    Rows that are not ``replayed`` stay as they come. A replayed one follows row ``after``; where
+    that is BY_CONTEXT, the last ``recorded`` row of its rank whose context (a number that compares
+    as contexts do) is at or before its own. What one replay (``source``) adds behind a row keeps
+    its sequence; several replays interleave by context.
     """
-    anchor = np.arange(len(replayed), dtype=np.int64)
+    anchor = np.where(replayed, after, np.arange(len(replayed), dtype=np.int64))
     for one in np.unique(rank[replayed]):
         mine = rank == one
         last = np.full(int(context.max(initial=0)) + 1, -1, np.int64)
-        recorded = np.flatnonzero(mine & ~replayed)
-        np.maximum.at(last, context[recorded], recorded)
+        rows = np.flatnonzero(mine & recorded)
+        np.maximum.at(last, context[rows], rows)
         latest = np.maximum.accumulate(last)
-        anchor[mine & replayed] = latest[context[mine & replayed]]
-    return np.lexsort((np.where(replayed, context, 0), replayed, anchor))
+        untold = mine & replayed & (after == BY_CONTEXT)
+        anchor[untold] = latest[context[untold]]
+    place = np.zeros(len(replayed), np.int64)
+    added = np.flatnonzero(replayed)
+    place[added] = _in_sequence(anchor[added], source[added], context[added])
+    return np.lexsort((place, replayed, anchor))
+
+
+def _in_sequence(anchor: Ints, source: Ints, context: Ints) -> Ints:
+    """Return per row the least context from it on, among what its source adds behind its anchor.
+
+    Never falls along such a sequence, and is the row's own context wherever contexts don't fall.
+    """
+    order = np.lexsort((np.arange(len(anchor)), source, anchor))
+    groups = group_ids([anchor, source], len(anchor))[order]
+    span = int(context.max(initial=0)) + 1
+    # A group's numbers lie below those of the groups after it: the minimum starts anew in each.
+    lowest = np.minimum.accumulate((context[order] + groups * span)[::-1])[::-1]
+    places = np.empty(len(anchor), np.int64)
+    places[order] = lowest - groups * span
+    return places

@@ -16,8 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flor.layout import StoreLayout
+from flor.query.followed import followed
 from flor.query.kinds import Values
-from flor.query.order import Contexts, Ints, group_ids, occurrences, run_order, writing_order
+from flor.query.order import (
+    AFTER,
+    Contexts,
+    Ints,
+    group_ids,
+    occurrences,
+    run_order,
+    writing_order,
+)
 from flor.query.store import Blobs
 
 INTERNAL = "__flor__"
@@ -123,22 +132,34 @@ def load_records(layout: StoreLayout, run: str, blobs: Blobs, *, diverged: bool 
     records = Records(run, pa.concat_tables(tables).combine_chunks(), blobs)
     if not records.replayed.any():
         return records
-    records = _newest_replayed(records)
-    return records.take(run_order(records.replayed, records.ints("rank"), records.places))
+    records, after = _newest_replayed(records, followed(records))
+    return _in_run_order(records, after)
 
 
-def _newest_replayed(records: Records) -> Records:
-    """Return the records without replayed ones that a newer replay has, and count the rest anew."""
+def _in_run_order(records: Records, after: Ints) -> Records:
+    """Return the records in the order of the run; ``after``: see :func:`followed`."""
+    theirs = pc.starts_with(records.table["name"], INTERNAL).combine_chunks()
+    users = ~theirs.to_numpy(zero_copy_only=False)
+    columns = (records.ints("rank"), records.places, records.ints("source"), after)
+    return records.take(run_order(users & ~records.replayed, records.replayed, *columns))
+
+
+def _newest_replayed(records: Records, after: Ints) -> tuple[Records, Ints]:
+    """Return the records, and their ``after``, without replayed ones that a newer replay has.
+
+    The rest is counted anew. Recorded rows come first and stay, so their numbers do not change.
+    """
     source, replayed = records.ints("source"), records.replayed
     groups = group_ids([records.ints("rank"), records._names, records.places], len(records))
     newest = np.full(int(groups.max(initial=-1)) + 1, np.iinfo(np.int64).max)
     np.minimum.at(newest, groups[replayed], source[replayed])  # 1 is the newest replay
     before = np.bincount(groups[~replayed], minlength=len(newest))
     occurrence = records.occurrence + np.where(replayed, before[groups], 0)
-    kept = np.flatnonzero(~replayed | (source == newest[groups]))
+    users = records.table["name"].to_numpy() != AFTER
+    kept = np.flatnonzero(~replayed | (users & (source == newest[groups])))
     taken = records.take(kept)
     taken.__dict__["occurrence"] = occurrence[kept]
-    return taken
+    return taken, after[kept]
 
 
 def _read_log(folder: Path, source: int) -> pa.Table:

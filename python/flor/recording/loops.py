@@ -63,7 +63,7 @@ class RecordedLoop(Iterator[Any]):
         if self._iterator is None:
             self._begin(sys._getframe(1))
         elif self._main is not None and self._index >= 0:
-            self._main.iteration_ended(sys._getframe(1))
+            self._main.iteration_ended(sys._getframe(1), self._is_last())
         assert self._iterator is not None
         try:
             item = next(self._iterator)
@@ -73,6 +73,11 @@ class RecordedLoop(Iterator[Any]):
         self._index += 1
         _core.context_step(self._token, self._index, scalar_text(item))
         return item
+
+    def _is_last(self) -> bool:
+        """Whether this iteration is known to be the last one. Asks built-in containers only."""
+        sized = isinstance(self._iterable, range | list | tuple)
+        return sized and self._index + 1 == len(self._iterable)  # type: ignore[arg-type]
 
     def _begin(self, frame: Any) -> None:
         loops = active_loops()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,7 @@ class MainLoop:
         self._policy = policy
         self._thinning = Thinning(policy.disk_budget_bytes)
         self._number = 0
+        self._turns: Counter[str] = Counter()
         self._pending: dict[str, tuple[_core.Pending, float, float]] = {}
         self._sampled = False
         self._failed = False
@@ -95,11 +97,11 @@ class MainLoop:
             wanted = self._wants("entry") and not graph.opaque
             self._settle("entry", self.loop, graph, found, wanted, None)
 
-    def iteration_ended(self, frame: FrameType) -> None:
-        """The state at the end of an iteration of the main loop."""
+    def iteration_ended(self, frame: FrameType, last: bool = False) -> None:
+        """The state at the end of an iteration of the main loop; ``last``: known to be the last."""
         self.iterations += 1
         with self._harmless():
-            self._boundary("iteration", self.loop, frame, None)
+            self._boundary("iteration", self.loop, frame, None, last)
 
     def block_ended(self, loop: str, steps: int, frame: FrameType) -> None:
         """The state after a loop directly inside the main loop ran to its natural end."""
@@ -116,11 +118,14 @@ class MainLoop:
             what = f"{type(error).__name__}: {error}"
             self._sink.trouble(f"the state can't be captured ({what}): no more checkpoints")
 
-    def _boundary(self, kind: str, loop: str, frame: FrameType, steps: int | None) -> None:
+    def _boundary(
+        self, kind: str, loop: str, frame: FrameType, steps: int | None, last: bool = False
+    ) -> None:
         if self._failed:
             return
         self._poll()
-        wanted = self._wants(kind) and self._free(kind)
+        wanted = self._due(kind, loop) and self._wants(kind, last) and self._free(kind, last)
+        self._turns[f"{kind} {loop}"] += wanted
         if not wanted and (kind == "block" or not self._policy.wants_fingerprint()):
             if kind == "block":
                 self._log(kind, loop, {"digest": None}, None, None, steps)
@@ -131,20 +136,30 @@ class MainLoop:
         self._policy.fingerprinted(time.perf_counter() - begun, graph.regions.nbytes)
         self._settle(kind, loop, graph, found, wanted and not graph.opaque, steps)
 
-    def _free(self, kind: str) -> bool:
+    def _free(self, kind: str, last: bool) -> bool:
         """Whether no checkpoint of this kind is in flight; waits a little for one that is."""
         flight = self._pending.get(kind)
         if flight is None:
             return True
         begun = time.perf_counter()
         with suppress(OSError, ValueError):  # what failed is told by _poll
-            flight[0].wait(self._policy.patience())
+            flight[0].wait(self._policy.patience(last))
         self._policy.waited(time.perf_counter() - begun)
         self._poll()
         return kind not in self._pending
 
-    def _wants(self, kind: str) -> bool:
-        return self._thinning.allows(kind, self.iterations) and self._policy.wants_checkpoint()
+    def _due(self, kind: str, loop: str) -> bool:
+        """Whether a block may take from the budget: never twice before an iteration's end did.
+
+        Replay starts at the ends of iterations; the blocks, which come first, would starve them.
+        """
+        return kind != "block" or (
+            self._turns[f"block {loop}"] <= self._turns[f"iteration {self.loop}"]
+        )
+
+    def _wants(self, kind: str, last: bool = False) -> bool:
+        allowed = self._thinning.allows(kind, self.iterations)
+        return allowed and self._policy.wants_checkpoint(last)
 
     def _settle(
         self,

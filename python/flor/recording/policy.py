@@ -64,8 +64,11 @@ class Policy:
             return self.credit
         return self.credit + max(0.0, time.perf_counter() - self._entered - self.spent)
 
-    def wants_checkpoint(self) -> bool:
-        """Decide at a boundary: both invariants."""
+    def wants_checkpoint(self, last: bool = False) -> bool:
+        """Decide at a boundary: both invariants.
+
+        ``last``: the final state of the loop, which people load and export: the overhead decides.
+        """
         cost = self._cost
         if cost is None:
             cost = self._walk + self._bytes / _COPY_BYTES_PER_SECOND
@@ -73,15 +76,16 @@ class Policy:
         restore = 2 * self._walk + self._bytes / self._read_rate
         cheap = self.spent + cost <= self.epsilon * self.compute
         useful = cost + restore <= self.compute / (self.checkpoints + 1)
-        return cheap and useful
+        return cheap and (useful or last)
 
-    def patience(self) -> float:
+    def patience(self, last: bool = False) -> float:
         """Return how long a due checkpoint may wait for the one in flight: some of what is left.
 
         With a tight bound that is next to nothing; with a loose one checkpoints stay dense on a
-        slow disk. What was waited is charged.
+        slow disk. What was waited is charged. For the last one, all that is left.
         """
-        return max(0.0, _PATIENCE * (self.epsilon * self.compute - self.spent))
+        share = 1.0 if last else _PATIENCE
+        return max(0.0, share * (self.epsilon * self.compute - self.spent))
 
     def waited(self, seconds: float) -> None:
         """Account for waiting for the checkpoint in flight."""

@@ -69,7 +69,7 @@ def end() -> None:
         from flor.recording.record import RecordSession
 
         if isinstance(_session, RecordSession):
-            _session.finish()
+            _session.finish(exit_code=None)  # Python tells nobody at exit what sys.exit was given
 
 
 def log_slowly(name: object, value: Any) -> None:

@@ -17,6 +17,7 @@ from flor.layout import StoreLayout
 from flor.query.where import matching_runs
 from flor.replay.engine import Engine, LocalEngine, Outcome
 from flor.replay.merge import new_records, without_known, write_replay
+from flor.replay.placing import misplaced
 from flor.replay.plan import Plan, make_plan
 from flor.replay.question import ask
 from flor.replay.recorded import RecordedRun
@@ -120,8 +121,9 @@ def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) ->
         report.names = list(dict.fromkeys(record.name for record in rows))
         report.predicted_seconds = plan.seconds
         report.notes += [*notes, *_worker_notes(attempt.outcomes)]
+        places = misplaced(recorded.records, fresh, attempt.outcomes)
         _remove(folder / "work")
-        write_replay(folder, fresh, report.replay_json())
+        write_replay(folder, fresh, places, report.replay_json())
     return report
 
 

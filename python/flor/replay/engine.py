@@ -44,12 +44,17 @@ class Outcome:
     @cached_property
     def records(self) -> list[Record]:
         """What the statements that the run had too logged again."""
-        return _users(self.folder / "log" / "records")
+        return _users(read_records(self.folder / "log" / "records"))
 
     @cached_property
+    def probe_log(self) -> list[Record]:
+        """What the added statements logged, and between them where they stood (``AFTER``)."""
+        return read_records(self.folder / "log" / "probes")
+
+    @property
     def probes(self) -> list[Record]:
         """What the added statements logged."""
-        return _users(self.folder / "log" / "probes")
+        return _users(self.probe_log)
 
     def stderr_tail(self) -> str:
         """Return the end of what the worker wrote to stderr."""
@@ -58,8 +63,8 @@ class Outcome:
         return ""
 
 
-def _users(folder: Path) -> list[Record]:
-    return [record for record in read_records(folder) if not record.name.startswith(INTERNAL)]
+def _users(records: list[Record]) -> list[Record]:
+    return [record for record in records if not record.name.startswith(INTERNAL)]
 
 
 class Engine(Protocol):

@@ -127,7 +127,7 @@ class ReplayedLoop(Iterator[Any]):
         possible = session.weak and session.plan["skip_blocks"] and self._kind in ("for", "wrapped")
         if not self._probed and possible and session.facts.checkpoint(state):
             assert state is not None
-            session.restore(state, "block", self.name, frame)
+            session.restore_block(state, outer, self.name, frame)
             self._note_block("restored", state.get("steps") or 0)
             session.result["skipped"].append([*outer, (self.name, -1)])
             self._iterator = iter(())
@@ -161,9 +161,11 @@ class ReplayedLoop(Iterator[Any]):
     def _cut_short(self, frame: FrameType) -> None:
         """``--only`` asks for nothing further of this block: restore its end where there is one."""
         session = self._session
-        state = session.facts.state(session.context()[:-1], "block", self.name)
+        outer = session.context()[:-1]
+        state = session.facts.state(outer, "block", self.name)
         if session.weak and session.facts.checkpoint(state):
-            session.restore(state, "block", self.name, frame)
+            assert state is not None
+            session.restore_block(state, outer, self.name, frame)
             self._note_block("run", self._index + 1, stopped=True)
             self._iterator = iter(())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 from collections.abc import Iterable
@@ -12,9 +13,11 @@ from typing import Any
 from flor.errors import StorageError
 from flor.files import storage_error, write_json
 from flor.layout import StoreLayout
+from flor.query.order import AFTER
 from flor.replay.engine import Outcome
+from flor.replay.placing import Anchors
 from flor.replay.plan import Plan
-from flor.replay.records import STRING, Context, Record, python_value, read_records
+from flor.replay.records import JSON, STRING, Context, Record, python_value, read_records
 from flor.replay.verify import MAX_DIFFERENCES, same
 
 Group = tuple[int, str, Context]
@@ -50,7 +53,8 @@ def without_known(layout: StoreLayout, run: str, records: list[Record]) -> list[
     known: dict[Group, list[Record]] = {}
     for replay in layout.replays(run):  # the newest replaces
         if replay.get("verdict") in SHOWN:
-            known |= grouped(read_records(Path(replay["dir"]) / "log"))
+            rows = read_records(Path(replay["dir"]) / "log")
+            known |= grouped(row for row in rows if row.name != AFTER)
     mine = grouped(records)
     old = {
         group
@@ -69,14 +73,19 @@ def grouped(records: Iterable[Record]) -> dict[Group, list[Record]]:
     return groups
 
 
-def write_replay(folder: Path, records: list[Record], content: dict[str, Any]) -> None:
-    """Write the records and then, in one atomic step, replay.json; raises StorageError."""
+def write_replay(
+    folder: Path, records: list[Record], anchors: Anchors, content: dict[str, Any]
+) -> None:
+    """Write the records and then, in one atomic step, replay.json; raises StorageError.
+
+    ``anchors``: what they follow where their contexts do not tell, see ``placing.misplaced``.
+    """
     content = {**content, "differences": content["differences"][:MAX_DIFFERENCES]}
-    _write_log(folder / "log", records)
+    _write_log(folder / "log", records, anchors)
     write_json(folder / "replay.json", content)
 
 
-def _write_log(folder: Path, records: list[Record]) -> None:
+def _write_log(folder: Path, records: list[Record], anchors: Anchors) -> None:
     from flor import _core
 
     try:
@@ -87,13 +96,24 @@ def _write_log(folder: Path, records: list[Record]) -> None:
     for rank in sorted({record.rank for record in records}):
         writer = _core.LogWriter(str(folder), f"r{rank}-{serial}")
         try:
-            for record in records:
-                if record.rank == rank:
-                    _write(writer, record)
+            _write_records(writer, [one for one in records if one.rank == rank], anchors)
         finally:
             writer.close()
         if writer.error:
             raise StorageError(f"can't write the log {folder}: {writer.error}; check the disk")
+
+
+def _write_records(writer: Any, records: list[Record], anchors: Anchors) -> None:
+    """Write records in order, and a marker wherever what they follow changes."""
+    told: Any = (False, None)
+    for record in records:
+        noted, anchor = record.identity in anchors, anchors.get(record.identity)
+        if (noted, anchor) != told:
+            _, name, context, occurrence = anchor or (0, None, (), 0)
+            place = ([name, occurrence] if anchor else []) if noted else None
+            writer.log_encoded(AFTER, JSON, json.dumps(place).encode(), list(context))
+            told = (noted, anchor)
+        _write(writer, record)
 
 
 def _write(writer: Any, record: Record) -> None:

@@ -26,12 +26,14 @@ from flor.capture.state import World, digest, encode, shape
 from flor.capture.usercode import UserCode
 from flor.capture.walk import Graph
 from flor.errors import FlorError
+from flor.query.order import AFTER
 from flor.recording import values
 from flor.replay.facts import Context, Facts
 from flor.replay.probes import Probes
 from flor.replay.view import Places, set_files
 
 _JSON = 6
+_END = 2**62  # an iteration that no loop reaches
 
 
 class Refused(BaseException):
@@ -72,6 +74,9 @@ class ReplaySession:
         }  # fmt: skip
         self._named: list[dict[str, Any]] = []
         self._main: Any = None
+        self._repeated = 0
+        self._reached: Any = None  # what of the run lies behind
+        self._told: Any = None  # and what of that the log of probes has
         self._begun = time.monotonic()
         logs = Path(plan["log_dir"])
         self._writers = {}
@@ -87,11 +92,20 @@ class ReplaySession:
         """Stand in for ``flor.log``: records of probes go to a log of their own."""
         told = self.places.to_recorded(value) if type(value) is str else value
         if self.probes.running(sys._getframe(1)):
-            path = _core.context_path()
-            values.write_value(self._writers["probes"], name, told, path, self.store.put)
+            self._log_probe(name, told)
         else:
             _core.log(name, told)
+            self._repeated += 1
+            self._reached = self._repeated
         return value
+
+    def _log_probe(self, name: Any, value: Any) -> None:
+        """Log what a probe asks, and before it what of the run lies behind (``placing``)."""
+        log, path = self._writers["probes"], _core.context_path()
+        if self._told != self._reached:
+            log.log_encoded(AFTER, _JSON, json.dumps(self._reached).encode(), path)
+            self._told = self._reached
+        values.write_value(log, name, value, path, self.store.put)
 
     def log_line(self, name: str, text: str) -> None:
         """Record a printed or logged line."""
@@ -182,6 +196,12 @@ class ReplaySession:
             context = (*self.context()[:-1], (self._main().name, jump["index"]))
             state = self.facts.states.get((context, "iteration", self._main().name))
             self.restore(state, "iteration", self._main().name, frame)
+            self._reached = context
+
+    def restore_block(self, state: dict[str, Any], outer: Context, loop: str, frame: Any) -> None:
+        """Put back the state at the end of a loop: what was logged inside lies behind."""
+        self.restore(state, "block", loop, frame)
+        self._reached = (*outer, (loop, _END))
 
     def restore(
         self, state: dict[str, Any] | None, boundary: str, loop: str, frame: FrameType
