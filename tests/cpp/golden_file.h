@@ -13,7 +13,7 @@ namespace flor::testing {
 
 // The bytes of tests/golden/<name>. With FLOR_WRITE_GOLDEN set, `made` is written there first.
 inline Buffer golden_file(const std::string& name, Bytes made) {
-  const auto path = std::filesystem::path(__FILE__).parent_path() / ".." / "golden" / name;
+  const auto path = std::filesystem::path(FLOR_GOLDEN_DIR) / name;
   if (std::getenv("FLOR_WRITE_GOLDEN") != nullptr) {
     std::ofstream out(path, std::ios::binary);
     out.write(reinterpret_cast<const char*>(made.data()),

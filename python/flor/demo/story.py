@@ -90,7 +90,7 @@ class Demo:
         """Train the modified program from the start: what one does without flor."""
         words = ("record", *self.sets, "digits_both.py")
         finished = self.run("full re-run, both", *words, store=self.rerun_store, watch=True)
-        return Way("full re-run of the modified script", "python digits_both.py", finished.seconds)
+        return Way("full re-run of the modified script", command_line(words), finished.seconds)
 
     def replay(self, title: str, script: str, *words: str) -> Way:
         """Ask the recorded run."""
@@ -119,47 +119,56 @@ def run_demo(
     console = console or Console()
     demo = Demo(output.resolve(), epochs, store, console)
     demo.prepare()
-
-    screen.chapter(console, 1, "Record", "An ordinary training program, recorded while it runs")
-    recorded = demo.record()
-    losses = demo.table("loss")
-    screen.show_run(console, flor.open(demo.store).runs().df(), recorded.seconds)
-    screen.show_curve(console, losses.groupby("epoch")["loss"].mean().tolist())
-
+    _record(demo)
     screen.chapter(console, 2, "Ask", "Two statements that the recorded program did not have")
     screen.show_question(console, OUTER)
     screen.show_question(console, INNER)
+    ways = _answer(demo)
+    equal = _trust(demo, ways)
+    _draw(demo, ways)
+    return 0 if equal[0] == equal[1] else 3
 
-    screen.chapter(console, 3, "Answer", "Replay restores checkpoints and runs only what is asked")
+
+def _record(demo: Demo) -> None:
+    title = "An ordinary training program, recorded while it runs"
+    screen.chapter(demo.console, 1, "Record", title)
+    recorded = demo.record()
+    screen.show_run(demo.console, flor.open(demo.store).runs().df(), recorded.seconds)
+    curve = demo.table("loss").groupby("epoch")["loss"].mean()
+    screen.show_curve(demo.console, curve.tolist())
+
+
+def _answer(demo: Demo) -> list[Way]:
+    title = "Replay restores checkpoints and runs only what is asked"
+    screen.chapter(demo.console, 3, "Answer", title)
     middle = demo.epochs // 2
+    one = ("digits_inner.py", "--only", f"epoch={middle}")
     ways = [
         demo.replay("outer question, all epochs", "digits_outer.py"),
-        demo.replay(
-            f"inner question, epoch {middle} only", "digits_inner.py", "--only", f"epoch={middle}"
-        ),
+        demo.replay(f"inner question, epoch {middle} only", *one),
         demo.replay("inner question, all epochs, 2 workers", "digits_inner.py", "--workers", "2"),
         demo.rerun(),
     ]
-    confusion, gradients = demo.table(CONFUSION), demo.table(*GRADIENTS)
-    screen.show_values(console, gradients, confusion)
+    screen.show_values(demo.console, demo.table(*GRADIENTS), demo.table(CONFUSION))
+    return ways
 
-    screen.chapter(
-        console, 4, "Trust", "Every value was compared: with the record, with the re-run"
-    )
-    screen.show_ways(console, ways)
+
+def _trust(demo: Demo, ways: list[Way]) -> tuple[int, int]:
+    """Show times and verdicts; return how many answers equal the re-run's, and their number."""
+    title = "Every value was compared: with the record, with the re-run"
+    screen.chapter(demo.console, 4, "Trust", title)
+    screen.show_ways(demo.console, ways)
     equal = _equal_values(demo, (CONFUSION, *GRADIENTS))
-    screen.show_trust(console, ways, equal)
+    screen.show_trust(demo.console, ways, equal)
+    return equal
+
+
+def _draw(demo: Demo, ways: list[Way]) -> None:
     picture = demo.folder / "answers.png"
-    draw(
-        picture,
-        losses,
-        demo.table("accuracy"),
-        gradients,
-        confusion,
-        [(w.title, w.seconds) for w in ways],
-    )
-    console.print(f"\n  Picture: [bold]{picture}[/]\n  Store:   [bold]{demo.store}[/]\n")
-    return 0 if equal[0] == equal[1] else 3
+    curves = demo.table("loss"), demo.table("accuracy")
+    answers = demo.table(*GRADIENTS), demo.table(CONFUSION)
+    draw(picture, *curves, *answers, [(way.title, way.seconds) for way in ways])
+    demo.console.print(f"\n  Picture: [bold]{picture}[/]\n  Store:   [bold]{demo.store}[/]\n")
 
 
 def _equal_values(demo: Demo, names: Sequence[str]) -> tuple[int, int]:
