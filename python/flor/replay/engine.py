@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -83,12 +84,16 @@ class LocalEngine:
         waiting = list(range(len(plan.segments)))
         running: dict[int, subprocess.Popen[bytes]] = {}
         outcomes: list[Outcome] = []
+        # Short, outside of the store: sockets in it have a limit of 108 bytes. The workers can't
+        # remove their folders, the write ban keeps them from the one above.
+        temporary = tempfile.TemporaryDirectory(prefix="flor-", ignore_cleanup_errors=True)
         try:
-            with _progress(len(waiting)) as advance:
+            with temporary, _progress(len(waiting)) as advance:
                 while waiting or running:
                     while waiting and len(running) < plan.workers:
                         number = waiting.pop(0)
-                        running[number] = _start(plan, number, folder / str(number))
+                        own = Path(temporary.name, str(number))
+                        running[number] = _start(plan, number, folder / str(number), own)
                     time.sleep(_POLL_SECONDS)
                     for number in [n for n, p in running.items() if p.poll() is not None]:
                         process = running.pop(number)
@@ -102,12 +107,14 @@ class LocalEngine:
         return sorted(outcomes, key=lambda outcome: outcome.number)
 
 
-def _start(plan: Plan, number: int, folder: Path) -> subprocess.Popen[bytes]:
+def _start(plan: Plan, number: int, folder: Path, temporary: Path) -> subprocess.Popen[bytes]:
+    content = plan.worker(number, folder) | {"temporary": str(temporary)}
     try:
+        temporary.mkdir()
         for part in ("log/records", "log/probes", "scratch"):
             (folder / part).mkdir(parents=True)
         path = folder / "plan.json"
-        path.write_text(json.dumps(plan.worker(number, folder)), encoding="utf-8")
+        path.write_text(json.dumps(content), encoding="utf-8")
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             return subprocess.Popen(
                 [sys.executable, "-m", "flor.replay.worker", str(path)],

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 import weakref
@@ -286,7 +285,6 @@ class ReplaySession:
         for writer in self._writers.values():
             writer.close()
         self.store.close()
-        shutil.rmtree(self.plan.get("temporary", ""), ignore_errors=True)
         path = Path(self.plan["result"])
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.result))

@@ -59,8 +59,8 @@ def main(plan_path: str) -> int:
 
 def _confine(plan: dict[str, Any]) -> bool:
     """Let this process write into the store, a temporary folder of its own and the devices only."""
-    temporary = tempfile.mkdtemp(prefix="flor-")  # short: sockets in it have a limit of 108 bytes
-    os.environ["TMPDIR"] = tempfile.tempdir = plan["temporary"] = temporary
+    temporary = plan["temporary"]
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
     devices = [Path("/dev/null"), Path("/dev/shm"), Path("/dev/tty"), Path("/dev/pts")]
     places = [
         plan["store"],
