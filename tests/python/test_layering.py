@@ -23,6 +23,7 @@ ALLOWED = {
     "instrument": {"errors", "files"},
     "recording": BASE | {"capture", "instrument"},
     "replay": BASE | {"recording", "capture", "instrument", "query"},
+    "travel": BASE | {"replay", "recording", "capture", "instrument", "query"},
     "query": BASE,
 }
 FREE = {

@@ -44,6 +44,10 @@ class CheckpointFile:
         lent: Any = self._reader.read(region)  # lends its bytes by the buffer protocol
         return memoryview(lent)
 
+    def verify(self) -> list[dict[str, Any]]:
+        """Read every chunk again; return what is wrong, nothing when all is well."""
+        return self._reader.verify()
+
     def files(self) -> dict[str, bytes]:
         """Return the files that the run had changed in its folder, by path."""
         return {

@@ -27,6 +27,11 @@ lost_graphs = 0
 _KNOWN = (torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer)
 
 
+def seed_default(seed: int) -> None:
+    """Seed the default generators of all devices."""
+    torch.manual_seed(seed)
+
+
 def fill(walker: Walker, obj: Any, node: Node) -> bool:
     """Complete ``node`` for a tensor or a generator; return whether ``obj`` was one."""
     if isinstance(obj, torch.Tensor):

@@ -15,6 +15,7 @@ USAGE, DAMAGED = 2, 4
 _VERBS = (
     "record",
     "replay",
+    "resume",
     "runs",
     "show",
     "checkpoints",

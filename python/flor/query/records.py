@@ -27,6 +27,7 @@ from flor.query.order import (
     run_order,
     writing_order,
 )
+from flor.query.run_log import read_log_table, read_run_log
 from flor.query.store import Blobs
 
 INTERNAL = "__flor__"
@@ -127,8 +128,9 @@ def load_records(layout: StoreLayout, run: str, blobs: Blobs, *, diverged: bool 
     """
     wanted = {"verified", "unverified"} | ({"diverged"} if diverged else set())
     replays = [r for r in layout.replays(run) if r.get("verdict") in wanted]
-    folders = [layout.log_dir(run), *(Path(r["dir"]) / "log" for r in reversed(replays))]
-    tables = [_read_log(folder, number) for number, folder in enumerate(folders)]
+    folders = [Path(replay["dir"]) / "log" for replay in reversed(replays)]
+    logs = [read_run_log(layout, run), *map(read_log_table, folders)]
+    tables = [_ordered(log, number) for number, log in enumerate(logs)]
     records = Records(run, pa.concat_tables(tables).combine_chunks(), blobs)
     if not records.replayed.any():
         return records
@@ -162,13 +164,8 @@ def _newest_replayed(records: Records, after: Ints) -> tuple[Records, Ints]:
     return taken, after[kept]
 
 
-def _read_log(folder: Path, source: int) -> pa.Table:
-    """Return one log folder in the order it was written, with the columns of ``_SCHEMA``."""
-    from flor import _core
-
-    if not folder.is_dir():
-        return _SCHEMA.empty_table()
-    table = pa.table(pa.record_batch(_core.read_log(str(folder), tolerant=False)))
+def _ordered(table: pa.Table, source: int) -> pa.Table:
+    """Return one log in the order it was written, with the columns of ``_SCHEMA``."""
     if not table.num_rows:
         return _SCHEMA.empty_table()
     table = table.take(pa.array(writing_order(table))).combine_chunks()

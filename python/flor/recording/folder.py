@@ -27,14 +27,14 @@ class Folder:
     """A working folder, watched by comparing listings. Hidden files and folders are left out.
 
     ``truncated`` is true when the folder holds more than 2,000 files: it is then not part of the
-    state.
+    state. ``found``: what was there at the start, when that was not just now.
     """
 
-    def __init__(self, root: Path, store_root: Path) -> None:
+    def __init__(self, root: Path, store_root: Path, found: dict[str, Stat] | None = None) -> None:
         self.root = root
         self._store = store_root.resolve()
         self.truncated = False
-        self.found = self.scan()
+        self.found = self.scan() if found is None else found
 
     def scan(self) -> dict[str, Stat]:
         """Return {relative path: (size, mtime in ns)} of the files there now."""
@@ -72,6 +72,8 @@ class Folder:
         since).
         """
         now = self.scan()
+        if self.truncated:  # it grew too large to be watched
+            return {}, []
         changed = {name: stat for name, stat in now.items() if self.found.get(name) != stat}
         if sum(size for size, _ in changed.values()) > MAX_CHANGED_BYTES:
             raise OSError("the run has written more than 1 GiB of files into its folder")

@@ -23,6 +23,7 @@ import numpy as np
 from flor import _core
 from flor.capture.state import World, digest, encode, shape
 from flor.capture.walk import Graph
+from flor.errors import CaptureError
 from flor.recording.policy import Policy
 from flor.recording.thinning import Thinning
 
@@ -54,6 +55,10 @@ class Sink(Protocol):
         """Return ({path: content} of changed files, removed paths)."""
         ...
 
+    def unfinished_line(self) -> str:
+        """Return what was printed since the last line break."""
+        ...
+
     def trouble(self, text: str) -> None:
         """Tell a failure; training goes on."""
         ...
@@ -73,7 +78,7 @@ class MainLoop:
         self.broken = False
         self.active = True
         self._sink = sink
-        self._world = world
+        self.world = world
         self._policy = policy
         self._thinning = Thinning(policy.disk_budget_bytes)
         self._number = 0
@@ -88,7 +93,7 @@ class MainLoop:
         """Number the world and, where it fits the budget, checkpoint the entry state."""
         with self._harmless():
             begun = time.perf_counter()
-            graph = self._world.enter(frame)
+            graph = self.world.enter(frame)
             found = {"digest": digest(graph), "shape": shape(graph)}
             for index, node in enumerate(graph.nodes):
                 node[1] = index  # at the entry every object is its own anchor
@@ -96,6 +101,32 @@ class MainLoop:
             self._sink.warm_up(graph.regions.nbytes)
             wanted = self._wants("entry") and not graph.opaque
             self._settle("entry", self.loop, graph, found, wanted, None)
+
+    def go_on(self, iterations: int, number: int, taken: dict[str, list[Path]]) -> None:
+        """Go on after ``iterations`` that another process recorded, instead of :meth:`enter`.
+
+        ``number``: of the next checkpoint. ``taken``: the checkpoints in place, by kind, of which
+        the disk budget is told.
+        """
+        self.iterations, self._number = iterations, number
+        for kind, paths in taken.items():
+            self._thinning.taken(kind, iterations)
+            for path in paths:
+                reader = _core.CheckpointReader(self._sink.store(), str(path))
+                self._thin(kind, path, reader.stored_bytes)
+
+    def checkpoint_now(self, frame: FrameType) -> None:
+        """Checkpoint the end of the iteration whatever it costs, and wait until it is durable.
+
+        Raises CaptureError where the state holds what can't be captured, StorageError.
+        """
+        graph = self.world.walk(frame)
+        if graph.opaque:
+            raise CaptureError(f"the state can't be captured: {'; '.join(graph.opaque)}")
+        self._settle("iteration", self.loop, graph, {"digest": digest(graph)}, True, None)
+        for pending, _, _ in self._pending.values():
+            pending.wait()
+        self._poll()
 
     def iteration_ended(self, frame: FrameType, last: bool = False) -> None:
         """The state at the end of an iteration of the main loop; ``last``: known to be the last."""
@@ -131,7 +162,7 @@ class MainLoop:
                 self._log(kind, loop, {"digest": None}, None, None, steps)
             return
         begun = time.perf_counter()
-        graph = self._world.walk(frame)
+        graph = self.world.walk(frame)
         found = {"digest": digest(graph)}
         self._policy.fingerprinted(time.perf_counter() - begun, graph.regions.nbytes)
         self._settle(kind, loop, graph, found, wanted and not graph.opaque, steps)
@@ -195,6 +226,8 @@ class MainLoop:
             "jumpable": why is None,
         }
         record |= {"why": why, "steps": steps, "exit": "exhausted" if kind == "block" else None}
+        if line := self._sink.unfinished_line():
+            record["line"] = line
         _core.log_encoded(STATE, JSON_KIND, json.dumps(record).encode())
 
     # -- checkpoints -------------------------------------------------------------------------------
@@ -203,7 +236,7 @@ class MainLoop:
         begun = time.perf_counter()
         try:
             files, removed = self._sink.changed_files()
-            self._world.add_states(graph)
+            self.world.add_states(graph)
             number = self._number
             first_file = len(graph.regions.views) + 1
             listed = [{"path": path, "region": first_file + i} for i, path in enumerate(files)]

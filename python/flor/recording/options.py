@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flor.errors import InvalidError
 from flor.recording.policy import DEFAULT_OVERHEAD
@@ -21,6 +22,15 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict)
     strict: bool = False
     disk_budget: int | None = None
+
+    def content(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on as it began, for run.json."""
+        return {
+            "overhead": self.overhead,
+            "settings": self.settings,
+            "strict": self.strict,
+            "disk_budget": self.disk_budget,
+        }
 
     def bound(self, from_script: float | None) -> float:
         """Return the overhead bound: the command line's, the script's, or 1/15."""

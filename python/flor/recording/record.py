@@ -15,7 +15,8 @@ from types import FrameType
 from typing import Any
 
 from flor import _core
-from flor.capture.state import World, random_states
+from flor.capture import entropy
+from flor.capture.state import World
 from flor.capture.usercode import UserCode
 from flor.errors import FlorError, InvalidError, StorageError
 from flor.files import storage_error
@@ -38,10 +39,10 @@ _WARM_UP_BYTES = 8 << 20
 class RecordSession:
     """Records this process as one run. Made by the first flor call, ended at exit."""
 
-    def __init__(self, layout: StoreLayout, options: Options) -> None:
+    def __init__(self, layout: StoreLayout, options: Options, run: str | None = None) -> None:
         self.layout = layout
         self.options = options
-        self.run = layout.new_run_id()
+        self.run = run or layout.new_run_id()
         self.script = sources.main_script()
         root = self.script.parent if self.script else Path.cwd()
         self.user = UserCode(str(root))
@@ -84,6 +85,10 @@ class RecordSession:
         self._folder = Folder(Path.cwd(), self.layout.root)
         self.meta = self._first_meta()
         self.layout.write_run(self.run, self.meta)
+        self._attach()
+
+    def _attach(self) -> None:
+        """Watch what the program logs, prints, reads of clocks, and how it ends."""
         _core.set_active(self.writer)
         self._streams = Streams(_core.log)
         self._clocks = Clocks(self.user, self._read_clock)
@@ -92,9 +97,11 @@ class RecordSession:
         os.register_at_fork(after_in_child=self._forked)
 
     def _new_writer(self) -> _core.LogWriter:
-        rank = os.environ.get("RANK", "0")
-        name = f"r{rank}-{os.getpid()}-{self._forks}"
-        return _core.LogWriter(str(self.layout.log_dir(self.run)), name)
+        folder, rank = self.layout.log_dir(self.run), os.environ.get("RANK", "0")
+        serial = self._forks
+        while any(folder.glob(f"r{rank}-{os.getpid()}-{serial}.*")):  # of a process long gone
+            serial += 1
+        return _core.LogWriter(str(folder), f"r{rank}-{os.getpid()}-{serial}")
 
     def _first_meta(self) -> dict[str, Any]:
         return {
@@ -122,8 +129,10 @@ class RecordSession:
             "packages": _packages(),
             "threads": {},
             "hash_seed": os.environ.get("PYTHONHASHSEED"),
-            "entropy": self.store().put(json.dumps(random_states()).encode()).hex(),
+            "entropy": self.store().put(json.dumps(entropy.choose()).encode()).hex(),
             "files": self._folder.manifest(self.store()) if not self._folder.truncated else [],
+            "files_known": not self._folder.truncated,
+            "options": self.options.content(),
             "overhead": {},
             "lost_records": 0,
             "errors": [],
@@ -157,10 +166,7 @@ class RecordSession:
         self._finished = True
         if self.meta["status"] != "running":
             status, exit_code = self.meta["status"], self.meta["exit_code"]
-        self._streams.remove()
-        self._clocks.remove()
-        sys.excepthook = self._hook
-        _core.set_active(None)
+        self._detach()
         self._end_checkpoints()
         self._close_log()
         self.meta |= {"status": status, "exit_code": exit_code, "threads": _threads()}
@@ -171,6 +177,13 @@ class RecordSession:
             self._attempt("the store was not closed well", self._store.close)
         self._reserve.release()
         self.save()
+
+    def _detach(self) -> None:
+        """Put everything back that :meth:`_attach` took hold of."""
+        self._streams.remove()
+        self._clocks.remove()
+        sys.excepthook = self._hook
+        _core.set_active(None)
 
     def _end_checkpoints(self) -> None:
         if self._snapshotter is not None:
@@ -253,9 +266,16 @@ class RecordSession:
         """Return where checkpoint ``number`` lies."""
         return str(self.layout.checkpoint_dir(self.run) / f"{number}.ckpt")
 
+    def unfinished_line(self) -> str:
+        """Return what was printed since the last line break."""
+        return self._streams.unfinished
+
     def changed_files(self) -> tuple[dict[str, bytes], list[str]]:
         """Return the files of the working folder that the run changed."""
-        return self._folder.changed()
+        found = self._folder.changed()
+        if self._folder.truncated:
+            self.note("the working folder holds too many files: they are not part of the state")
+        return found
 
     # -- the public calls --------------------------------------------------------------------------
 
@@ -316,14 +336,18 @@ class RecordSession:
             return None, None
         objects, overhead = self._named[-1]
         self._policy = Policy(self.options.bound(overhead), disk_budget(self.options.disk_budget))
-        world = World(self.user, objects)
-        self._main = MainLoop(self, world, self._policy, name)
+        self._main = MainLoop(self, World(self.user, objects), self._policy, name)
         self.meta["main"] = {"loop": name, "iterations": None}
         self.meta["modules"] = {key: type(obj).__qualname__ for key, obj in objects.items()}
         self.meta["threads"] = _threads()
+        # What was imported since the start is known now; a run that is killed never says more.
+        self._attempt("the source was not stored", self._final_version)
         self.save()
-        self._main.enter(frame)
+        self._enter_main(self._main, frame)
         return self._main, None
+
+    def _enter_main(self, main: MainLoop, frame: FrameType) -> None:
+        main.enter(frame)
 
     def main_ended(self, exhausted: bool, iterations: int) -> None:
         """The main loop was left."""

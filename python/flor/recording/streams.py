@@ -16,11 +16,14 @@ Log = Callable[[str, str], Any]
 
 
 class Streams:
-    """Watches standard output and logging of this process until :meth:`remove`."""
+    """Watches standard output and logging of this process until :meth:`remove`.
+
+    ``unfinished``: what was printed since the last line break.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._rest = ""
+        self.unfinished = ""
         self._stream: Any = sys.stdout
         self._handle = logging.Logger.handle
         try:
@@ -40,7 +43,7 @@ class Streams:
     def _lines(self, text: str) -> None:
         if not isinstance(text, str):
             return
-        *lines, self._rest = (self._rest + text).split("\n")
+        *lines, self.unfinished = (self.unfinished + text).split("\n")
         for line in lines:
             self._log("stdout", line.rstrip("\r").rpartition("\r")[2])
 
@@ -56,9 +59,9 @@ class Streams:
 
     def remove(self) -> None:
         """Record an unfinished line and put everything back."""
-        if self._rest:
-            self._log("stdout", self._rest)
-            self._rest = ""
+        if self.unfinished:
+            self._log("stdout", self.unfinished)
+            self.unfinished = ""
         if self._stream is not None:
             del self._stream.write
         logging.Logger.handle = self._handle  # type: ignore[method-assign]

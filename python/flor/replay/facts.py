@@ -7,8 +7,8 @@ from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
 
-from flor import _core
 from flor.layout import StoreLayout
+from flor.query.run_log import read_run_log
 
 Context = tuple[tuple[str, int], ...]
 _STATE = "__flor__.state"
@@ -32,7 +32,7 @@ class Facts:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        batch = pa.table(pa.record_batch(_core.read_log(str(self.layout.log_dir(self.run)), True)))
+        batch = read_run_log(self.layout, self.run, tolerant=True)
         names = batch["name"].cast(pa.string())
         rows = batch.filter(pc.starts_with(names, "__flor__.")).select(["context", "name", "data"])
         for row in rows.to_pylist():

@@ -9,7 +9,8 @@ from typing import Any
 
 from flor.errors import CorruptError
 from flor.layout import StoreLayout, run_status
-from flor.replay.records import INTERNAL, Context, Record, read_records
+from flor.query.run_log import read_run_log
+from flor.replay.records import INTERNAL, Context, Record, records_of
 
 STATE = "__flor__.state"
 
@@ -57,7 +58,7 @@ class RecordedRun:
     def load(cls, layout: StoreLayout, run: str) -> RecordedRun:
         """Return the run of an exact id; raises CorruptError, StorageError."""
         meta = layout.read_run(run)
-        every = read_records(layout.log_dir(run))
+        every = records_of(read_run_log(layout, run))
         durable = {int(path.stem) for path in layout.checkpoint_paths(run)}
         states = [_boundary(record, durable) for record in every if record.name == STATE]
         users = [record for record in every if not record.name.startswith(INTERNAL)]
@@ -111,6 +112,14 @@ class RecordedRun:
             if b.loop == self.main_loop and len(b.context) == depth.get(b.boundary)
         ]
 
+    def seconds_at(self, time: float) -> float:
+        """Return how long the run had been running at ``time`` (Unix seconds), pauses left out."""
+        resumes = self.meta.get("resumes") or []
+        last = max((r for r in resumes if r["time"] <= time), key=lambda r: r["time"], default=None)
+        if last is None:
+            return max(0.0, time - float(self.meta.get("started") or time))
+        return float(last["seconds"]) + time - float(last["time"])
+
     @property
     def main_is_nested(self) -> bool:
         """Whether the main loop ran inside another loop: its iterations' numbers repeat."""
@@ -141,9 +150,9 @@ class RecordedRun:
                 ends[index] = max(ends.get(index, 0.0), record.time)
         ends |= {index: boundary.time for index, boundary in self.ends.items()}
         first = self.entry.time if self.entry else float(self.meta.get("started") or 0.0)
-        seconds, last = [], first
+        seconds, last = [], self.seconds_at(first)
         for index in range(self.iterations):
-            end = max(last, ends.get(index, last))
+            end = max(last, self.seconds_at(ends[index]) if index in ends else last)
             seconds.append(end - last)
             last = end
         return seconds

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from flor.query.order import Contexts, group_ids, occurrences, writing_order
+from flor.query.run_log import read_log_table
 
 NULL, BOOL, INT, FLOAT, STRING, BYTES, JSON, ARRAY = range(8)
 EXTERNAL = 0x80
@@ -57,11 +58,11 @@ def python_value(record: Record) -> Any:
 
 def read_records(folder: Path) -> list[Record]:
     """Return the records of a log folder in the order they were written; none if it is missing."""
-    from flor import _core
+    return records_of(read_log_table(folder)) if folder.is_dir() else []
 
-    if not folder.is_dir():
-        return []
-    table = pa.table(pa.record_batch(_core.read_log(str(folder), tolerant=False)))
+
+def records_of(table: pa.Table) -> list[Record]:
+    """Return the records of a log, as :mod:`flor.query.run_log` reads it, in writing order."""
     if not table.num_rows:
         return []
     table = table.take(pa.array(writing_order(table))).combine_chunks()

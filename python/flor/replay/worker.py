@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flor import _core
-from flor.capture.state import set_random_states
+from flor.capture import entropy
 from flor.errors import CorruptError
 from flor.instrument.guard import guard_wrapped
 from flor.instrument.loops import find_loops
@@ -111,7 +111,7 @@ def _set_entropy(session: ReplaySession) -> None:
         except CorruptError as error:
             session.note(f"the random states at the start of the run are damaged: {error}")
             return
-        set_random_states({name: states[name] for name in ("python", "numpy")})
+        entropy.start_from(states)
 
 
 def _set_threads(threads: dict[str, Any]) -> None:

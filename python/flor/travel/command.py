@@ -1,0 +1,125 @@
+"""``flor resume``: which run, from where, and how it is told."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flor.errors import InvalidError, ReplayError
+from flor.layout import StoreLayout, run_status
+from flor.query.run_log import all_writers, kept_until, read_log_table, read_run_log
+from flor.replay.engine import worker_environment
+from flor.replay.recorded import Boundary, RecordedRun
+from flor.travel.attempts import Attempts, say
+from flor.travel.route import (
+    Place,
+    Route,
+    Sound,
+    last_resort,
+    main_values,
+    resume_routes,
+    state_row,
+)
+from flor.travel.source import RecordedProgram
+
+_ATTEMPTS = 3
+_FLOR_VARIABLES = "FLOR_"
+
+
+def resume(store: Path | None, run: str, *, keep_files: bool) -> NoReturn:
+    """Become the process that continues a run; raises FlorError where it can't be continued."""
+    layout = StoreLayout.open(store)
+    recorded = RecordedRun.load(layout, layout.resolve(run))
+    _require_resumable(recorded)
+    program = recorded_program(recorded)
+    sound = Sound(recorded)
+    ways = list(itertools.islice(resume_routes(recorded, sound), _ATTEMPTS))
+    ways.append(last_resort(recorded, sound))
+    for text in sound.damaged:
+        say(f"{text}: an earlier one is used")
+    table = read_run_log(layout, recorded.run)
+    whole = read_log_table(layout.log_dir(recorded.run))
+    routes = [_told(recorded, way, table, whole) for way in ways]
+    plan = {
+        "verb": "resume",
+        "store": str(layout.root),
+        "run": recorded.run,
+        "keep_files": keep_files,
+        "attempt": 0,
+        "routes": routes,
+        "values": main_values(table, recorded.main_loop) if recorded.main_loop else {},
+        "failed": f"run {recorded.run} can't be resumed",
+    }
+    say(f"resuming run {recorded.run} from {routes[0]['shown']}")
+    say_changes(program)
+    start(plan, recorded)
+
+
+def start(plan: dict[str, Any], recorded: RecordedRun) -> NoReturn:
+    """Become the process that carries out a plan, in the recorded run's surroundings."""
+    ours = {k: v for k, v in os.environ.items() if k.startswith(_FLOR_VARIABLES)}
+    environment = worker_environment(recorded.meta) | ours
+    Attempts(Path(tempfile.mkdtemp(prefix="flor-")), plan).run(environment)
+
+
+def _require_resumable(recorded: RecordedRun) -> None:
+    run, status = recorded.run, run_status(recorded.meta)
+    if status == "completed":
+        raise InvalidError(
+            f"run {run} has completed: there is nothing to resume. To go on from one of its states "
+            f"with other settings: flor fork {run} --at LOOP=N"
+        )
+    if status == "running":
+        raise InvalidError(
+            f"run {run} is still running (process {recorded.meta.get('pid')} on "
+            f"{recorded.meta.get('host')}): end it first"
+        )
+    if (recorded.meta.get("world") or 1) > 1:
+        raise ReplayError(f"run {run} has {recorded.meta['world']} ranks: it can't be resumed yet")
+
+
+def recorded_program(recorded: RecordedRun) -> RecordedProgram:
+    """Return the recorded source; raises ReplayError where the program can't be started again."""
+    for key in ("cwd", "script"):
+        path = Path(str(recorded.meta.get(key) or ""))
+        if not path.exists() or not path.name:
+            raise ReplayError(
+                f"the {'folder' if key == 'cwd' else 'script'} of run {recorded.run}, {path}, is "
+                "not there: put it back"
+            )
+    return RecordedProgram(recorded.layout, recorded.meta)
+
+
+def say_changes(program: RecordedProgram) -> None:
+    """Say which files hold another source today."""
+    if changed := program.changed():
+        names = ", ".join(path.name for path in changed)
+        say(f"the source has changed since ({names}): the recorded version runs")
+
+
+def _told(recorded: RecordedRun, way: Route, table: Any, whole: Any) -> dict[str, Any]:
+    """Return a way for the worker: where to, what is kept of the log, and of the checkpoints."""
+    row = None if way.target is None else state_row(table, way.target)
+    found = None if way.target is None else _boundary(recorded, way.target)
+    before = [b for b in recorded.boundaries if found is not None and b.order <= found.order]
+    numbers = [int(path.stem) for path in recorded.layout.checkpoint_paths(recorded.run)]
+    named = [b.checkpoint for b in recorded.boundaries if b.checkpoint is not None]
+    return {
+        **way.content(),
+        "shown": "the beginning" if way.target is None else str(way.target),
+        "kept": all_writers(whole, kept_until(table, row)),
+        "checkpoints": [b.checkpoint for b in before if b.checkpoint is not None],
+        "number": max([*numbers, *named], default=-1) + 1,
+        "seconds": 0.0 if found is None else recorded.seconds_at(found.time),
+    }
+
+
+def _boundary(recorded: RecordedRun, place: Place) -> Boundary:
+    return next(
+        b
+        for b in reversed(recorded.boundaries)
+        if (b.boundary, b.loop, b.context) == (place.boundary, place.loop, place.context)
+    )

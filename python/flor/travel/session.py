@@ -1,0 +1,271 @@
+"""The session of a program that travels to a recorded state and is recorded from there on.
+
+Until it *lands* nothing is recorded: the program runs its first lines, is served the recorded
+arguments and clock reads, the state is restored, and what lies between there and the target is
+executed. Every doubt on the way is :meth:`TravelSession.refuse`; nothing durable has changed then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from flor import _core
+from flor.capture.checkpoint_file import CheckpointFile
+from flor.capture.difference import differences
+from flor.capture.state import digest, encode, shape
+from flor.capture.walk import Graph
+from flor.errors import FlorError
+from flor.recording.mainloop import MainLoop
+from flor.recording.options import Options
+from flor.recording.record import RecordSession
+from flor.recording.trouble import Reserve
+from flor.replay.facts import Facts
+from flor.replay.probes import Probes
+from flor.replay.view import Places
+from flor.travel.loop import TravelLoop
+from flor.travel.route import Place, Route
+
+
+@dataclass
+class Trip:
+    """What a travelling program needs to know of the run that it comes from.
+
+    ``values``: what the main loop's items were, as JSON by iteration. ``scratch``: a folder for
+    what is logged on the way. ``places``: maps recorded paths to those of this process.
+    """
+
+    route: Route
+    facts: Facts
+    probes: Probes
+    values: dict[int, str]
+    scratch: Path
+    places: Places | None = None
+
+
+class TravelSession(RecordSession):
+    """Records a run from the place where it lands; :meth:`land` and the rest of how a resumed run
+    and a fork differ are in their own classes.
+    """
+
+    def __init__(self, layout: Any, options: Options, run: str, trip: Trip) -> None:
+        super().__init__(layout, options, run)
+        self.trip = trip
+        self.facts = trip.facts
+        self.landed = False
+
+    # -- what a resumed run and a fork do their own way --------------------------------------------
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Give up this way; does not return."""
+        raise NotImplementedError
+
+    def put_files(self, file: CheckpointFile) -> None:
+        """Make the working folder what it was at a boundary."""
+        raise NotImplementedError
+
+    def commit(self, main: MainLoop | None, frame: FrameType | None) -> None:
+        """Make it durable that the run goes on from here; what is logged after it counts."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Start on the way; raises the errors of the store."""
+        self._begin()
+
+    # -- on the way --------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._reserve = Reserve(self.layout.run_dir(self.run))
+        self._scratch = self.trip.scratch / "log"
+        self.writer = _core.LogWriter(str(self._scratch), "unrecorded")
+        self._attach()
+
+    def save(self) -> None:
+        """Replace run.json, once the run goes on."""
+        if self.landed:
+            super().save()
+
+    def finish(self, status: str = "completed", exit_code: int | None = 0) -> None:
+        """End the run; of one that never landed nothing is kept."""
+        if self.landed:
+            super().finish(status, exit_code)
+        elif not self._finished and os.getpid() == self._pid:
+            self._finished = True
+            self._detach()
+            self.writer.close()
+            self._reserve.release()
+
+    def arg(self, name: str, default: Any) -> Any:
+        """Return the recorded value; of a name that the run never asked for, the default."""
+        recorded = self.meta["args"]
+        if name not in recorded:
+            return super().arg(name, default)
+        value = recorded[name]
+        return type(default)(value) if isinstance(default, (tuple, set)) else value
+
+    def _read_clock(self, name: str, clock: Any, frame: FrameType) -> Any:
+        if self.landed:
+            return super()._read_clock(name, clock, frame)
+        context = tuple((loop, index) for loop, index in _core.context_path())
+        queue = self.facts.clocks.get((context, name))
+        return queue.popleft() if queue else clock()
+
+    def loop(self, name: str, iterable: Iterable[Any]) -> Iterator[Any]:
+        """Return the iterator of ``flor.loop``."""
+        plain = super().loop(name, iterable)
+        if self.landed:
+            return plain
+        kind, _ = self.trip.probes.site(sys._getframe(2))
+        return TravelLoop(self, name, iterable, kind)
+
+    # -- the main loop, until the target is reached ------------------------------------------------
+
+    def _enter_main(self, main: MainLoop, frame: FrameType) -> None:
+        if self.landed:
+            main.enter(frame)
+            return
+        begun = time.perf_counter()
+        graph = main.world.enter(frame)
+        self._walked = time.perf_counter() - begun, graph.regions.nbytes
+        entry = self.facts.state((), "entry", main.loop)
+        if entry is None or self.trip.route.base is None:
+            self.refuse(f"the run has not recorded the start of loop {main.loop!r}")
+        if entry.get("shape") != shape(graph):
+            places = self._explain(entry, graph)
+            self.refuse(
+                f"the program's objects at the main loop are not those of the run: {places}"
+            )
+        if self.trip.route.base.boundary != "entry":
+            return
+        if entry.get("digest") != self._digest(graph):
+            if self.trip.route.base.checkpoint is None:
+                self.refuse(
+                    "the program did not come to the state that the run had at its main loop, and "
+                    f"no checkpoint holds that: {self._explain(entry, graph)}"
+                )
+            self._restore(entry, frame)
+        self._came_to(self.trip.route.base, frame)
+
+    def first_iteration(self) -> int:
+        """Return the first iteration of the main loop that is executed."""
+        base = self.trip.route.base
+        return base.index + 1 if base is not None and base.boundary == "iteration" else 0
+
+    def check_item(self, index: int, text: str | None) -> None:
+        """Refuse when an iteration that is passed over has another value than it had."""
+        recorded = self.trip.values.get(index)
+        if recorded is not None and recorded != text:
+            self.refuse(
+                f"iteration {index} of the main loop has the value {text}, recorded was {recorded}"
+            )
+
+    def arrive(self, frame: FrameType) -> None:
+        """All iterations before the base are passed over: restore it."""
+        base = self.trip.route.base
+        assert base is not None
+        self._restore(self.facts.state(base.context, base.boundary, base.loop), frame)
+        self._came_to(base, frame)
+
+    def iteration_ended(self, main: MainLoop, index: int, frame: FrameType, last: bool) -> None:
+        """An iteration of the main loop was executed."""
+        if self.landed:
+            main.iteration_ended(frame, last)
+            return
+        context = ((main.loop, index),)
+        state = self.facts.state(context, "iteration", main.loop)
+        if state is not None and state.get("digest"):
+            graph = main.world.walk(frame)
+            if self._digest(graph) != state["digest"]:
+                self.refuse(
+                    f"executed again, {main.loop}={index} ends in another state: "
+                    f"{self._explain(state, graph)}"
+                )
+        self._came_to(Place("iteration", main.loop, context), frame)
+
+    def restore_block(self, name: str, kind: str, frame: FrameType) -> bool:
+        """Restore the end of a loop directly in the main loop where a checkpoint has it."""
+        context = tuple((loop, index) for loop, index in _core.context_path())
+        state = self.facts.state(context, "block", name)
+        if kind == "other" or self.facts.checkpoint(state) is None:
+            return False
+        self._restore(state, frame)
+        self._came_to(Place("block", name, context), frame)
+        return True
+
+    def _restore(self, state: dict[str, Any] | None, frame: FrameType) -> None:
+        path = self.facts.checkpoint(state)
+        if path is None or state is None or self._main is None:
+            self.refuse("a checkpoint is gone")
+        try:
+            to_here = self.trip.places.to_view if self.trip.places else str
+            file = CheckpointFile(self.store(), path, to_here)
+            self._main.world.restore(file.graph, file.region, frame, self.trip.probes.find_code)
+            self.put_files(file)
+        except FlorError as error:
+            self.refuse(f"{path.name} can't be restored: {error}")
+        graph = self._main.world.walk(frame)
+        if self._digest(graph) != state["digest"]:
+            self.refuse(
+                f"the restored state is not the recorded one: {self._explain(state, graph)}"
+            )
+
+    def _digest(self, graph: Graph) -> str:
+        return digest(graph, self.trip.places.to_recorded) if self.trip.places else digest(graph)
+
+    def _explain(self, state: dict[str, Any], graph: Graph) -> str:
+        """Say by name where a state differs from the recorded one, when that was kept whole."""
+        path = self.facts.checkpoint(state)
+        if path is None:
+            return "no checkpoint here says where they differ"
+        file = CheckpointFile(self.store(), path)
+        text = encode(graph).decode()
+        live = json.loads(self.trip.places.to_recorded(text) if self.trip.places else text)
+        found = differences(file.graph, live, file.region, lambda i: graph.regions.views[i])
+        return "; ".join(found) or "in what was not kept"
+
+    # -- landing -----------------------------------------------------------------------------------
+
+    def _came_to(self, place: Place, frame: FrameType) -> None:
+        target = self.trip.route.target
+        if target is None or (place.boundary, place.loop, place.context) != (
+            target.boundary,
+            target.loop,
+            target.context,
+        ):
+            return
+        state = self.facts.state(place.context, place.boundary, place.loop) or {}
+        self._streams.unfinished = str(state.get("line") or "")
+        self.land(self._main, frame)
+
+    def land(self, main: MainLoop | None, frame: FrameType | None) -> None:
+        """Go on as a recorded run."""
+        unrecorded = self.writer
+        self.writer = self._new_writer()
+        self.commit(main, frame)
+        unrecorded.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _begin_recording(self) -> None:
+        """What is logged from now on is the run's: the last step of :meth:`commit`."""
+        self.landed = True
+        _core.set_active(self.writer)
+
+    def _rejoin(self, main: MainLoop, iterations: int, number: int) -> None:
+        """Let the main loop take boundaries again."""
+        seconds, nbytes = self._walked
+        if self._policy is not None:
+            self._policy.enter(seconds, nbytes)
+        self.warm_up(nbytes)
+        taken: dict[str, list[Path]] = {}
+        for path in self.layout.checkpoint_paths(self.run):
+            kind = CheckpointFile(self.store(), path).meta["boundary"]
+            taken.setdefault(kind, []).append(path)
+        main.go_on(iterations, number, taken)
