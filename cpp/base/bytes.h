@@ -43,6 +43,10 @@ void store(std::byte* to, T value) noexcept {
 // Appends plain values to a growing buffer.
 class ByteWriter {
  public:
+  ByteWriter() = default;
+  // Writes into `reused`, whose old content is dropped and whose memory is kept.
+  explicit ByteWriter(Buffer&& reused) : out_(std::move(reused)) { out_.clear(); }
+
   template <typename T>
   void put(T value) {
     static_assert(std::is_trivially_copyable_v<T>);

@@ -73,12 +73,12 @@ void bind_snapshot(py::module_& module) {
   py::class_<Snapshotter>(module, "Snapshotter",
                           "Copies buffers at once and stores them in the background.")
       .def(py::init([](std::shared_ptr<ChunkStore> store, std::size_t staging_bytes,
-                       std::size_t threads) {
-             return std::make_unique<Snapshotter>(std::move(store),
-                                                  SnapshotterOptions{staging_bytes, threads});
+                       std::size_t threads, std::size_t key_interval) {
+             return std::make_unique<Snapshotter>(
+                 std::move(store), SnapshotterOptions{staging_bytes, threads, key_interval});
            }),
            py::arg("store"), py::kw_only(), py::arg("staging_bytes") = std::size_t{1} << 30,
-           py::arg("threads") = 1)
+           py::arg("threads") = 1, py::arg("key_interval") = std::size_t{8})
       .def("take", &take, py::arg("buffers"), py::arg("manifest_path"), py::arg("meta"),
            "Copy the buffers and return; they are stored in the background.")
       .def(

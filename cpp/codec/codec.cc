@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "codec/planes.h"
 
 namespace flor {
 namespace {
@@ -59,10 +60,6 @@ void decode_zstd(Bytes in, MutableBytes out) {
 
 }  // namespace
 
-bool is_known_codec(std::uint8_t value) noexcept {
-  return value <= static_cast<std::uint8_t>(Codec::kZstd);
-}
-
 void encode_to(Codec codec, Bytes in, Buffer& out) {
   if (in.size() > kMaxCodecInputBytes)
     throw Error(ErrorKind::kInvalid,
@@ -75,6 +72,10 @@ void encode_to(Codec codec, Bytes in, Buffer& out) {
       return encode_lz4(in, out);
     case Codec::kZstd:
       return encode_zstd(in, out);
+    case Codec::kPlanes:
+      return encode_planes(choose_layout(in).layout, in, {}, out);
+    case Codec::kDelta:
+      break;
   }
   throw Error(ErrorKind::kInvalid, "unknown codec " + std::to_string(static_cast<int>(codec)));
 }
@@ -95,9 +96,14 @@ void decode(Codec codec, Bytes in, MutableBytes out) {
       return decode_lz4(in, out);
     case Codec::kZstd:
       return decode_zstd(in, out);
+    case Codec::kPlanes:
+      return decode_planes(in, {}, out);
+    case Codec::kDelta:
+      throw Error(ErrorKind::kInvalid, "a difference can't be decoded without its base");
   }
-  throw Error(ErrorKind::kCorrupt, "unknown codec", {}, Error::kNoOffset, "0, 1 or 2",
-              std::to_string(static_cast<int>(codec)));
+  throw Error(ErrorKind::kNewerFormat,
+              "a chunk has a codec of a newer flor; upgrade flor to read it", {}, Error::kNoOffset,
+              "0 to 4", std::to_string(static_cast<int>(codec)));
 }
 
 }  // namespace flor

@@ -56,6 +56,12 @@ bool Pending::failed() const {
   return shared_->error != nullptr;
 }
 
+const ContentRef* Pending::base_of(std::size_t region) const noexcept {
+  if (bases_ == nullptr || region >= bases_->size()) return nullptr;
+  const ContentRef& base = (*bases_)[region];
+  return base.nbytes == manifest_.regions[region].nbytes ? &base : nullptr;
+}
+
 void Pending::finish() {
   {
     const std::lock_guard lock(shared_->mutex);

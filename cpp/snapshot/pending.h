@@ -45,6 +45,9 @@ class Pending {
   void fail(std::exception_ptr error);
   bool failed() const;
   void finish();
+  // The region of the key checkpoint that the same region of this one may be stored as a difference
+  // to: it has the same length. nullptr when there is none.
+  const ContentRef* base_of(std::size_t region) const noexcept;
 
   // Waiting on a condition variable that a forked child destroys could hang the child, so a child
   // leaks it.
@@ -59,6 +62,7 @@ class Pending {
   const pid_t process_;
   std::unique_ptr<Shared> shared_;
   Manifest manifest_;  // chunk names are filled in by workers, each its own pieces
+  std::shared_ptr<const std::vector<ContentRef>> bases_;  // of the key checkpoint; null for a key
   std::once_flag begun_;
   std::uint64_t epoch_ = 0;
   std::atomic<std::size_t> tasks_left_{0};

@@ -18,8 +18,10 @@ struct Snapshotter::Shared {
   std::unique_ptr<CapturePolicy> capture;
   bool closed = false;
 
-  mutable std::mutex mutex;  // guards the four below
+  mutable std::mutex mutex;  // guards the six below
   std::condition_variable drained;
+  std::shared_ptr<const std::vector<ContentRef>> key;  // regions of the last key checkpoint
+  std::size_t since_key = 0;                           // checkpoints taken as differences to it
   std::uint64_t taken = 0, in_flight = 0;
   std::optional<std::string> error;
 
@@ -48,6 +50,7 @@ Snapshotter::Snapshotter(std::shared_ptr<ChunkStore> store, SnapshotterOptions o
       shared_(std::make_unique<Shared>()) {
   if (options.threads == 0 || options.threads > 64)
     throw Error(ErrorKind::kInvalid, "threads must be 1 to 64");
+  if (options.key_interval == 0) throw Error(ErrorKind::kInvalid, "key_interval must be 1 or more");
   shared_->arena = StagingArena::make(options.staging_bytes);
   shared_->capture = std::make_unique<EagerCapture>(shared_->arena);
   for (std::size_t i = 0; i < options.threads; ++i)
@@ -85,6 +88,8 @@ std::shared_ptr<Pending> Snapshotter::take(std::span<const Region> regions,
     const std::lock_guard counting(shared_->mutex);
     ++shared_->taken;
     ++shared_->in_flight;
+    if (shared_->key != nullptr && ++shared_->since_key < options_.key_interval)
+      pending->bases_ = shared_->key;
   }
   pending->tasks_left_ =
       1;  // the closing task below: no part can be the last before all are handed over
@@ -141,9 +146,13 @@ void Snapshotter::run(Pending& pending, std::unique_ptr<StagedPart> part, std::s
 void Snapshotter::store_part(Pending& pending, StagedPart& part, std::size_t worker) {
   std::call_once(pending.begun_, [&] { pending.epoch_ = store_->begin_batch(); });
   std::vector<PutPiece> pieces;
-  for (const StagedPiece& piece : part.pin())
-    pieces.push_back(
-        {piece.bytes, pending.manifest_.regions[piece.region].chunks.data() + piece.first_chunk});
+  for (const StagedPiece& piece : part.pin()) {
+    ContentRef& region = pending.manifest_.regions[piece.region];
+    PutPiece put{piece.bytes, region.chunks.data() + piece.first_chunk};
+    if (const ContentRef* base = pending.base_of(piece.region))
+      put.bases = base->chunks.data() + piece.first_chunk;
+    pieces.push_back(put);
+  }
   const PutCounts counts = shared_->lanes[worker]->put(pieces);
   pending.stored_bytes_ += counts.stored_bytes;
   pending.new_chunks_ += counts.new_chunks;
@@ -168,6 +177,14 @@ void Snapshotter::commit(Pending& pending) {
 }
 
 void Snapshotter::finish(Pending& pending) {
+  if (pending.bases_ == nullptr && !pending.failed()) {
+    auto key =
+        std::make_shared<const std::vector<ContentRef>>(std::move(pending.manifest_.regions));
+    const std::lock_guard lock(shared_->mutex);
+    shared_->key = std::move(key);
+    shared_->since_key = 0;
+  }
+  pending.bases_ = nullptr;
   pending.manifest_.regions = {};  // names are on the disk now; a Pending may be kept for long
   // In this order: whoever sees it done sees its error here, whoever drained sees it done.
   if (const std::optional<std::string> error = pending.error()) {

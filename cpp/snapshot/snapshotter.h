@@ -35,6 +35,10 @@ struct SnapshotterOptions {
   std::size_t staging_bytes = std::size_t{1} << 30;
   // Background threads; each writes its own pack.
   std::size_t threads = 1;
+  // Every so many checkpoints one is stored without differences; those between are stored as
+  // differences to it where that gains, so reading one touches at most one other. 1: no
+  // differences.
+  std::size_t key_interval = 8;
 };
 
 struct SnapshotterStats {

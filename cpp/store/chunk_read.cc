@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "codec/codec.h"
+#include "codec/delta.h"
+#include "codec/planes.h"
 #include "store/chunk_store.h"
 
 namespace flor {
@@ -47,7 +49,40 @@ HeldBytes ChunkStore::stored_bytes(const ChunkPlace& place) {
   return {bytes, std::move(mapping)};
 }
 
-ChunkStore::Fetched ChunkStore::fetch(const ChunkId& id, std::uint32_t raw_bytes) {
+void ChunkStore::decode_place(const ChunkPlace& place, Bytes stored, MutableBytes out, int depth) {
+  if (place.codec != static_cast<std::uint8_t>(Codec::kDelta))
+    return decode(static_cast<Codec>(place.codec), stored, out);
+  if (depth >= kMaxDeltaDepth)
+    throw Error(ErrorKind::kCorrupt, "its chain of differences is too long", {}, Error::kNoOffset,
+                std::to_string(kMaxDeltaDepth) + " or fewer", "more");
+  Buffer base(out.size());
+  const ChunkId base_id = delta_base(stored);
+  try {
+    read_chunk(base_id, place.raw_bytes, 0, base, depth + 1);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kCorrupt, "it is a difference to " + to_text(base_id) +
+                                         ", which can't be read: " + error.message());
+  }
+  decode_planes(delta_body(stored), base, out);
+}
+
+void ChunkStore::read_place(const ChunkPlace& place, MutableBytes out, int depth) {
+  const HeldBytes stored = stored_bytes(place);
+  try {
+    decode_place(place, stored.bytes, out, depth);
+    if (place.codec == 0) return;  // the checksum was of the content itself
+    if (const Hash128 found = options_.hash(out, place.id.salt); found != place.id.hash)
+      throw Error(ErrorKind::kCorrupt, "it decodes to other content", {}, Error::kNoOffset,
+                  to_hex(place.id.hash), to_hex(found));
+  } catch (const Error& error) {
+    throw Error(error.kind(), "chunk " + to_text(place.id) + ": " + error.message(),
+                pack(place.pack)->path(), static_cast<std::int64_t>(place.offset), error.expected(),
+                error.found());
+  }
+}
+
+void ChunkStore::read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from,
+                            MutableBytes out, int depth) {
   std::exception_ptr failure;
   for (const ChunkPlace& place : places_or_refresh(id)) try {
       if (place.raw_bytes != raw_bytes)
@@ -55,33 +90,22 @@ ChunkStore::Fetched ChunkStore::fetch(const ChunkId& id, std::uint32_t raw_bytes
                     "chunk " + to_text(id) + " has another length than its user says",
                     pack(place.pack)->path(), static_cast<std::int64_t>(place.offset),
                     std::to_string(raw_bytes), std::to_string(place.raw_bytes));
-      return {place, stored_bytes(place)};
+      if (out.size() == raw_bytes) return read_place(place, out, depth);
+      if (place.codec == 0 && place.stored_bytes == raw_bytes) {
+        const HeldBytes stored = stored_bytes(place);
+        std::memcpy(out.data(), stored.bytes.data() + from, out.size());
+        return;
+      }
+      Buffer whole(raw_bytes);
+      read_place(place, whole, depth);
+      std::memcpy(out.data(), whole.data() + from, out.size());
+      return;
     } catch (const Error&) {
       if (!failure) failure = std::current_exception();  // another copy may be whole
     }
   if (failure) std::rethrow_exception(failure);
   throw Error(ErrorKind::kNotFound, "no pack of this store holds chunk " + to_text(id),
               packs_folder_);
-}
-
-void ChunkStore::read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from,
-                            MutableBytes out) {
-  const Fetched chunk = fetch(id, raw_bytes);
-  try {
-    if (chunk.place.codec == 0 && chunk.place.stored_bytes == raw_bytes) {
-      std::memcpy(out.data(), chunk.stored.bytes.data() + from, out.size());
-    } else if (out.size() == raw_bytes) {
-      decode(static_cast<Codec>(chunk.place.codec), chunk.stored.bytes, out);
-    } else {
-      Buffer whole(raw_bytes);
-      decode(static_cast<Codec>(chunk.place.codec), chunk.stored.bytes, whole);
-      std::memcpy(out.data(), whole.data() + from, out.size());
-    }
-  } catch (const Error& error) {
-    throw Error(error.kind(), "chunk " + to_text(id) + ": " + error.message(),
-                pack(chunk.place.pack)->path(), static_cast<std::int64_t>(chunk.place.offset),
-                error.expected(), error.found());
-  }
 }
 
 void ChunkStore::read(const ContentRef& ref, std::uint64_t offset, MutableBytes out) {
@@ -96,6 +120,17 @@ void ChunkStore::read(const ContentRef& ref, std::uint64_t offset, MutableBytes 
     offset += count;
     out = out.subspan(count);
   }
+}
+
+std::optional<ChunkId> ChunkStore::base_of(const ChunkId& id) {
+  check_usable();
+  const std::vector<ChunkPlace> places = places_or_refresh(id);
+  if (places.empty())
+    throw Error(ErrorKind::kNotFound, "no pack of this store holds chunk " + to_text(id),
+                packs_folder_);
+  for (const ChunkPlace& place : places)
+    if (place.codec != static_cast<std::uint8_t>(Codec::kDelta)) return std::nullopt;
+  return delta_base(stored_bytes(places.front()).bytes);
 }
 
 Buffer ChunkStore::get(const ContentRef& ref) {

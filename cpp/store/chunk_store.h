@@ -103,6 +103,10 @@ class ChunkStore {
   // Whether every chunk is known. Does not read them.
   bool contains(const ContentRef& ref);
 
+  // The chunk that `id` can't be read without, when all its copies are stored as differences;
+  // whoever removes chunks keeps it, or stores `id` anew. Throws kNotFound for an unknown name.
+  std::optional<ChunkId> base_of(const ChunkId& id);
+
   // Looks for what other processes have stored since.
   void refresh();
   // refresh(), and the epoch to give to sync().
@@ -126,17 +130,17 @@ class ChunkStore {
  private:
   friend class StoreLane;
 
-  // One verified copy of a chunk, as stored.
-  struct Fetched {
-    ChunkPlace place;
-    HeldBytes stored;
-  };
   std::vector<ChunkPlace> places_of(const ChunkId& id);
   std::vector<ChunkPlace> places_or_refresh(const ChunkId& id);
-  Fetched fetch(const ChunkId& id, std::uint32_t raw_bytes);
   // The stored bytes at `place`; throws kCorrupt when they fail length or checksum.
   HeldBytes stored_bytes(const ChunkPlace& place);
-  void read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from, MutableBytes out);
+  // Bytes of a chunk, from whichever copy is whole. `depth`: how many chunks are stored as a
+  // difference to this one on the way that led here.
+  void read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from, MutableBytes out,
+                  int depth = 0);
+  // One copy, decoded whole and proved by its name.
+  void read_place(const ChunkPlace& place, MutableBytes out, int depth);
+  void decode_place(const ChunkPlace& place, Bytes stored, MutableBytes out, int depth);
   std::optional<std::vector<ChunkPlace>> contiguous_places(const ContentRef& ref,
                                                            std::uint64_t first, std::uint64_t last);
 

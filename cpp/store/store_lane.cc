@@ -1,7 +1,6 @@
 #include "store/store_lane.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "base/error.h"
@@ -13,26 +12,6 @@ namespace {
 // Flushed when more than this of raw bytes waits at the end of a piece, or of encoded bytes at any
 // time.
 constexpr std::size_t kExtentRawBytes = 64 << 20, kExtentOwnedBytes = 16 << 20;
-// Encoded bytes must be at most this share of the raw ones: less gain is not worth a copy on every
-// read.
-constexpr std::size_t kGainNumerator = 95, kGainDenominator = 100;
-constexpr std::size_t kSampleSlices = 4, kSliceBytes = 1024;
-
-bool gains(std::size_t raw_bytes, std::size_t stored_bytes) {
-  return stored_bytes * kGainDenominator <= raw_bytes * kGainNumerator;
-}
-
-// Four slices spread over the chunk: floats in one half and zeros in the other are seen.
-bool sample_gains(Bytes chunk, Buffer& scratch) {
-  if (chunk.size() <= 2 * kSampleSlices * kSliceBytes) return chunk.size() >= 64;
-  std::array<std::byte, kSampleSlices * kSliceBytes> sample;
-  const std::size_t step = (chunk.size() - kSliceBytes) / (kSampleSlices - 1);
-  for (std::size_t i = 0; i < kSampleSlices; ++i)
-    std::memcpy(sample.data() + i * kSliceBytes, chunk.data() + i * step, kSliceBytes);
-  encode_to(Codec::kLz4, sample, scratch);
-  return gains(sample.size(), scratch.size());
-}
-
 bool equal(Bytes a, Bytes b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
@@ -56,9 +35,10 @@ PutCounts StoreLane::put(std::span<const PutPiece> pieces) {
   counts_ = {};
   try {
     for (const PutPiece& piece : pieces) {
+      chain_.begin_tensor();
       for (std::uint64_t i = 0, n = chunk_count(piece.bytes.size()); i < n; ++i)
         put_chunk(piece.bytes.subspan(i * kChunkBytes, chunk_length(piece.bytes.size(), i)),
-                  piece.names + i);
+                  piece.names + i, piece.bases == nullptr ? nullptr : piece.bases + i);
       store_.put_bytes_ += piece.bytes.size();
       if (extent_.raw_bytes() >= kExtentRawBytes) flush();
     }
@@ -72,14 +52,14 @@ PutCounts StoreLane::put(std::span<const PutPiece> pieces) {
   return counts_;
 }
 
-void StoreLane::put_chunk(Bytes chunk, ChunkId* name) {
+void StoreLane::put_chunk(Bytes chunk, ChunkId* name, const ChunkId* base) {
   for (int salt = 0; salt < 256; ++salt) {
     const auto salt_byte = static_cast<std::uint8_t>(salt);
     const ChunkId id{store_.options_.hash(chunk, salt_byte), salt_byte};
     const Match found = match(id, chunk);
     if (found == Match::kOther) continue;
     *name = id;
-    if (found == Match::kUnknown) return add_new(id, chunk);
+    if (found == Match::kUnknown) return add_new(id, chunk, base);
     counts_.dedup_bytes += chunk.size();
     store_.dedup_bytes_ += chunk.size();
     ++store_.dedup_hits_;
@@ -116,7 +96,7 @@ StoreLane::Match StoreLane::match_place(const ChunkPlace& place, Bytes chunk) {
     }
     const HeldBytes stored = store_.stored_bytes(place);  // throws when damaged
     scratch_.resize(place.raw_bytes);
-    decode(static_cast<Codec>(place.codec), stored.bytes, scratch_);
+    store_.decode_place(place, stored.bytes, scratch_, 0);
     if (!equal(scratch_, chunk)) return Match::kOther;
     pack->need(place.end());
     return Match::kSame;
@@ -127,17 +107,27 @@ StoreLane::Match StoreLane::match_place(const ChunkPlace& place, Bytes chunk) {
   }
 }
 
-void StoreLane::add_new(const ChunkId& id, Bytes chunk) {
+void StoreLane::add_new(const ChunkId& id, Bytes chunk, const ChunkId* base) {
   ++counts_.new_chunks;
-  if (sample_gains(chunk, scratch_)) {
-    encode_to(Codec::kLz4, chunk, scratch_);
-    if (gains(chunk.size(), scratch_.size())) {
-      extent_.add_encoded(id, chunk, static_cast<std::uint8_t>(Codec::kLz4), scratch_);
-      if (extent_.owned_bytes() >= kExtentOwnedBytes) flush();
-      return;
+  const auto find = [&] { return base == nullptr ? DeltaBase{} : find_base(*base, chunk.size()); };
+  const Codec codec = chain_.encode(chunk, find, scratch_);
+  if (codec == Codec::kNone) return extent_.add_raw(id, chunk);
+  extent_.add_encoded(id, chunk, static_cast<std::uint8_t>(codec), scratch_);
+  if (extent_.owned_bytes() >= kExtentOwnedBytes) flush();
+}
+
+DeltaBase StoreLane::find_base(const ChunkId& id, std::size_t bytes) {
+  for (const ChunkPlace& place : store_.places_of(id)) try {
+      if (place.codec == static_cast<std::uint8_t>(Codec::kDelta) || place.raw_bytes != bytes)
+        continue;
+      base_.resize(bytes);
+      store_.read_place(place, base_, 0);
+      store_.pack(place.pack)->need(place.end());  // durable before what depends on it
+      return {id, base_};
+    } catch (const Error&) {
+      store_.supersede(place);  // as match_place does
     }
-  }
-  extent_.add_raw(id, chunk);
+  return {};
 }
 
 void StoreLane::open_pack() {

@@ -1,5 +1,5 @@
 // A writer into a store with its own pack: cuts content into chunks, names them, leaves out what is
-// there already, compresses what gains, appends the rest.
+// there already, encodes what gains (codec/chain.h), appends the rest.
 //
 // A store has one lane for put() and a snapshotter opens one per worker, so that a put from the
 // training thread never waits behind a checkpoint.
@@ -13,6 +13,7 @@
 #include <span>
 
 #include "base/bytes.h"
+#include "codec/chain.h"
 #include "store/chunk_store.h"
 #include "store/extent_builder.h"
 #include "store/pack_writer.h"
@@ -20,9 +21,12 @@
 namespace flor {
 
 // A run of bytes to store, and where the names of its chunks go: chunk_count(bytes.size()) of them.
+// `bases` names as many chunks that the new ones may be like (those of an earlier checkpoint); a
+// name that is unknown or of another length does no harm.
 struct PutPiece {
   Bytes bytes;
   ChunkId* names = nullptr;
+  const ChunkId* bases = nullptr;
 };
 
 struct PutCounts {
@@ -48,13 +52,15 @@ class StoreLane {
   void seal();
 
  private:
-  void put_chunk(Bytes chunk, ChunkId* name);
+  void put_chunk(Bytes chunk, ChunkId* name, const ChunkId* base);
   // Whether `chunk` is known under `id`, compared byte by byte; kOther when the name belongs to
   // other bytes.
   enum class Match { kUnknown, kSame, kOther };
   Match match(const ChunkId& id, Bytes chunk);
   Match match_place(const ChunkPlace& place, Bytes chunk);
-  void add_new(const ChunkId& id, Bytes chunk);
+  void add_new(const ChunkId& id, Bytes chunk, const ChunkId* base);
+  // The chunk `id` when it is stored without a base of its own, so that differences never chain.
+  DeltaBase find_base(const ChunkId& id, std::size_t bytes);
   void flush();
   void open_pack();
 
@@ -65,7 +71,8 @@ class StoreLane {
   std::shared_ptr<PackFile> pack_;
   std::uint32_t pack_number_ = 0;
   PutCounts counts_;
-  Buffer scratch_;
+  Chain chain_;
+  Buffer scratch_, base_;
 };
 
 }  // namespace flor

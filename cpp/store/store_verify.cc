@@ -15,7 +15,7 @@ void ChunkStore::verify_place(const ChunkPlace& place, std::vector<StoreProblem>
   try {
     const HeldBytes stored = stored_bytes(place);
     Buffer raw(place.raw_bytes);
-    decode(static_cast<Codec>(place.codec), stored.bytes, raw);
+    decode_place(place, stored.bytes, raw, 0);
     const Hash128 found = options_.hash(raw, place.id.salt);
     if (found != place.id.hash) tell("its content has the name " + to_hex(found));
   } catch (const Error& error) {

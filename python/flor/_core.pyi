@@ -147,7 +147,12 @@ class Snapshotter:
     Copies buffers at once and stores them in the background.
     """
     def __init__(
-        self, store: ChunkStore, *, staging_bytes: int = 1073741824, threads: int = 1
+        self,
+        store: ChunkStore,
+        *,
+        staging_bytes: int = 1073741824,
+        threads: int = 1,
+        key_interval: int = 8,
     ) -> None: ...
     def close(self) -> None:
         """

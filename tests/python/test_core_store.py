@@ -124,7 +124,7 @@ def test_the_state_may_change_once_take_returned(store, tmp_path):
 
 def test_a_zero_copy_region_outlives_everything(tmp_path):
     store = _core.ChunkStore(str(tmp_path))
-    array = np.random.default_rng(0).standard_normal(100_000)
+    array = np.frombuffer(np.random.default_rng(0).bytes(800_000))  # no codec shortens it
     snapshotter = _core.Snapshotter(store)
     snapshotter.take([array, np.zeros(100_000)], str(tmp_path / "a.ckpt"), b"").wait()
     reader = _core.CheckpointReader(store, str(tmp_path / "a.ckpt"))
@@ -148,7 +148,7 @@ def test_unchanged_content_is_stored_once(store, tmp_path):
     state[1][0] = 1
     second = snapshotter.take(state, str(tmp_path / "2.ckpt"), b"")
     second.wait()
-    assert first.stored_bytes > 4_000_000 > 1000 > second.stored_bytes
+    assert first.stored_bytes > 3_000_000 > 1000 > second.stored_bytes
     readers = [_core.CheckpointReader(store, str(tmp_path / f"{i}.ckpt")) for i in (1, 2)]
     assert readers[0].region_ref(0) == readers[1].region_ref(0)
     assert readers[0].region_ref(1) != readers[1].region_ref(1)

@@ -222,7 +222,7 @@ def test_a_run_thins_its_checkpoints_and_replays(tmp_path):
     places = sorted(p.stem for p in tmp_path.glob(".flor/runs/*/checkpoints/*.ckpt"))
     assert overhead["disk_budget_bytes"] == 1 << 20
     assert overhead["checkpoints_dropped"] > 0
-    assert "0" in places and len(places) <= 7
+    assert "0" in places and len(places) <= 9  # 1 MiB holds six raw ones, a few more encoded
     assert len(places) == overhead["checkpoints"] - overhead["checkpoints_dropped"]
     probed = SCRIPT.replace(
         '"first", weights[0])', '"first", weights[0])\n        flor.log("sum", weights.sum())'

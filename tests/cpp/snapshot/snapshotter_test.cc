@@ -74,6 +74,33 @@ TEST_CASE("a checkpoint is the state at its instant, whatever is written afterwa
   CHECK(!snapshotter.error());
 }
 
+TEST_CASE("checkpoints between two keys are differences; every one reads back") {
+  Bench bench;
+  Snapshotter snapshotter(bench.store, {.key_interval = 3});
+  const auto at_step = [](std::uint32_t step) {
+    std::vector<Buffer> state{Buffer(400'000), text(500, 1)};
+    const Buffer random = noise(400'000, 7), moves = noise(400'000, 50 + step);
+    for (std::size_t i = 0; i < state[0].size(); i += 4) {
+      const auto r = load<std::uint32_t>(random.data() + i);
+      const std::uint32_t moved = load<std::uint32_t>(moves.data() + i) >> 22;
+      flor::store(state[0].data() + i, (r & 0x803FFFFF) + ((110 + r % 8) << 23) + moved);
+    }
+    return state;
+  };
+  std::vector<std::uint64_t> stored;
+  for (std::uint32_t step = 0; step < 7; ++step) {
+    const std::vector<Buffer> state = at_step(step);
+    const auto pending = snapshotter.take(regions_of(state), "s/c/" + std::to_string(step), {});
+    pending->wait({});
+    snapshotter.drain();
+    stored.push_back(pending->stored_bytes());
+  }
+  for (std::uint32_t step = 0; step < 7; ++step)
+    REQUIRE(bench.holds("s/c/" + std::to_string(step), at_step(step)));
+  for (const std::size_t key : {0, 3, 6}) CHECK(stored[key] > 300'000);
+  for (const std::size_t between : {1, 2, 4, 5}) CHECK(stored[between] < 200'000);
+}
+
 TEST_CASE("an empty state makes a checkpoint") {
   Bench bench;
   Snapshotter snapshotter(bench.store, {});

@@ -1,0 +1,161 @@
+// Splitting elements into byte planes and back: plain loops that the compiler vectorizes for the
+// flags of the file that includes them. Internal linkage throughout: a function compiled for
+// AVX-512 must never be the one the linker keeps for all. For the same reason no standard library
+// here.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/kernels.h"
+
+namespace flor {
+namespace {
+
+template <typename U>
+inline U get(const uint8_t* from, size_t i) {
+  U value;
+  __builtin_memcpy(&value, from + i * sizeof(U), sizeof(U));
+  return value;
+}
+template <typename U>
+inline void put(uint8_t* to, size_t i, U value) {
+  __builtin_memcpy(to + i * sizeof(U), &value, sizeof(U));
+}
+
+template <typename U>
+constexpr unsigned kTop = 8 * sizeof(U) - 1;
+// All ones when the top bit is set.
+template <typename U>
+inline U sign(U x) {
+  return static_cast<U>(U{0} - static_cast<U>(x >> kTop<U>));
+}
+// Negative floats sort backwards as integers: flipping all but their sign makes the order monotone.
+// Its own inverse.
+template <typename U>
+inline U monotone(U x) {
+  return static_cast<U>(x ^ static_cast<U>(sign(x) >> 1));
+}
+template <typename U>
+inline U zigzag(U x) {
+  return static_cast<U>(static_cast<U>(x << 1) ^ sign(x));
+}
+template <typename U>
+inline U unzigzag(U x) {
+  return static_cast<U>(static_cast<U>(x >> 1) ^ static_cast<U>(U{0} - static_cast<U>(x & 1)));
+}
+template <typename U>
+inline U rotate(U x) {
+  return static_cast<U>(static_cast<U>(x << 1) | static_cast<U>(x >> kTop<U>));
+}
+template <typename U>
+inline U unrotate(U x) {
+  return static_cast<U>(static_cast<U>(x >> 1) | static_cast<U>(x << kTop<U>));
+}
+
+template <Transform T, typename U>
+inline U forward(U x, U base) {
+  if constexpr (T == Transform::kRotate) return rotate(x);
+  if constexpr (T == Transform::kFloatDifference)
+    return zigzag(static_cast<U>(monotone(x) - monotone(base)));
+  if constexpr (T == Transform::kIntDifference) return zigzag(static_cast<U>(x - base));
+  if constexpr (T == Transform::kXor) return static_cast<U>(x ^ base);
+  return x;
+}
+template <Transform T, typename U>
+inline U backward(U x, U base) {
+  if constexpr (T == Transform::kRotate) return unrotate(x);
+  if constexpr (T == Transform::kFloatDifference)
+    return monotone(static_cast<U>(unzigzag(x) + monotone(base)));
+  if constexpr (T == Transform::kIntDifference) return static_cast<U>(unzigzag(x) + base);
+  if constexpr (T == Transform::kXor) return static_cast<U>(x ^ base);
+  return x;
+}
+
+template <Transform T, typename U>
+void split_as(const uint8_t* __restrict in, const uint8_t* __restrict base, size_t count,
+              uint8_t* __restrict planes) {
+  uint8_t* __restrict plane[sizeof(U)];
+  for (size_t k = 0; k < sizeof(U); ++k) plane[k] = planes + k * count;
+  for (size_t i = 0; i < count; ++i) {
+    const U x = forward<T, U>(get<U>(in, i), needs_base(T) ? get<U>(base, i) : U{0});
+#pragma GCC unroll 8
+    for (size_t k = 0; k < sizeof(U); ++k) plane[k][i] = static_cast<uint8_t>(x >> (8 * k));
+  }
+}
+
+template <Transform T, typename U>
+void merge_as(const uint8_t* const* planes, const uint8_t* __restrict base, size_t count,
+              uint8_t* __restrict out) {
+  const uint8_t* __restrict plane[sizeof(U)];
+  for (size_t k = 0; k < sizeof(U); ++k) plane[k] = planes[k];
+  for (size_t i = 0; i < count; ++i) {
+    U x = 0;
+#pragma GCC unroll 8
+    for (size_t k = 0; k < sizeof(U); ++k)
+      x = static_cast<U>(x | static_cast<U>(plane[k][i]) << (8 * k));
+    put<U>(out, i, backward<T, U>(x, needs_base(T) ? get<U>(base, i) : U{0}));
+  }
+}
+
+// Calls `use.template run<Transform, element type>()`.
+template <typename U, typename Use>
+void with_transform(Transform transform, const Use& use) {
+  switch (transform) {
+    case Transform::kNone:
+      return use.template run<Transform::kNone, U>();
+    case Transform::kRotate:
+      return use.template run<Transform::kRotate, U>();
+    case Transform::kFloatDifference:
+      return use.template run<Transform::kFloatDifference, U>();
+    case Transform::kIntDifference:
+      return use.template run<Transform::kIntDifference, U>();
+    case Transform::kXor:
+      return use.template run<Transform::kXor, U>();
+  }
+}
+template <typename Use>
+void with_types(Transform transform, unsigned width, const Use& use) {
+  switch (width) {
+    case 1:
+      return with_transform<uint8_t>(transform, use);
+    case 2:
+      return with_transform<uint16_t>(transform, use);
+    case 4:
+      return with_transform<uint32_t>(transform, use);
+    case 8:
+      return with_transform<uint64_t>(transform, use);
+  }
+}
+
+struct Split {
+  const uint8_t *in, *base;
+  size_t count;
+  uint8_t* planes;
+  template <Transform T, typename U>
+  void run() const {
+    split_as<T, U>(in, base, count, planes);
+  }
+};
+struct Merge {
+  const uint8_t* const* planes;
+  const uint8_t* base;
+  size_t count;
+  uint8_t* out;
+  template <Transform T, typename U>
+  void run() const {
+    merge_as<T, U>(planes, base, count, out);
+  }
+};
+
+void split(Transform transform, unsigned width, const uint8_t* in, const uint8_t* base,
+           size_t count, uint8_t* planes) {
+  with_types(transform, width, Split{in, base, count, planes});
+}
+void merge(Transform transform, unsigned width, const uint8_t* const* planes, const uint8_t* base,
+           size_t count, uint8_t* out) {
+  with_types(transform, width, Merge{planes, base, count, out});
+}
+
+}  // namespace
+}  // namespace flor
