@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The storage core of flor. Private: use the flor package.";
   flor::bindings::register_errors(module);
   flor::bindings::bind_log(module);
+  flor::bindings::bind_codec(module);
   flor::bindings::bind_store(module);
   flor::bindings::bind_snapshot(module);
   flor::bindings::bind_read(module);

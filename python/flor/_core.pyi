@@ -17,6 +17,10 @@ __all__: list[str] = [
     "Pending",
     "RegionBytes",
     "Snapshotter",
+    "codec_bound",
+    "codec_decode",
+    "codec_encode",
+    "codec_kernels",
     "context_enter",
     "context_leave",
     "context_path",
@@ -239,6 +243,26 @@ class LogRecords:
         """
         Segments whose last block was cut off while it was written; its records are in the ring.
         """
+
+def codec_bound(nbytes: int) -> int:
+    """
+    Room that codec_encode may need for so many bytes.
+    """
+
+def codec_decode(encoded: typing.Any, out: typing.Any, base: typing.Any = None) -> None:
+    """
+    Decode into `out`, which has the decoded length.
+    """
+
+def codec_encode(buffer: typing.Any, out: typing.Any, base: typing.Any = None) -> int:
+    """
+    Encode a buffer as the store would, chunk by chunk, into `out`; return the bytes used. `base`: as many bytes that it may be a difference to.
+    """
+
+def codec_kernels() -> typing.Any:
+    """
+    The instruction sets that this processor has, slowest first; the last is used.
+    """
 
 def context_enter(loop: str, /) -> int:
     """
