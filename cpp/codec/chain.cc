@@ -11,12 +11,17 @@ constexpr double kLeastShare = 0.95;
 // A difference needs a second chunk on every read, so it must beat what does without.
 constexpr double kDifferenceShare = 0.95;
 constexpr unsigned kChunksPerLook = 16;
+// A chunk that comes out this much larger than the one that was looked at is looked at itself.
+constexpr double kSurprise = 1.15;
 constexpr std::size_t kSlices = 4, kSliceBytes = 1024;
 // Below this nothing pays for its own header.
 constexpr std::size_t kLeastBytes = 64;
 
-bool gains(std::size_t raw_bytes, std::size_t stored_bytes) {
-  return static_cast<double>(stored_bytes) <= kLeastShare * static_cast<double>(raw_bytes);
+// Of the raw bytes.
+double share(Codec codec, Bytes chunk, const Buffer& encoded) {
+  return codec == Codec::kNone
+             ? 1
+             : static_cast<double>(encoded.size()) / static_cast<double>(chunk.size());
 }
 
 // The share that lz4 leaves of four slices spread over the chunk.
@@ -37,37 +42,50 @@ double lz4_share(Bytes chunk, Buffer& scratch) {
 
 Codec Chain::encode(Bytes chunk, const FindBase& find_base, Buffer& out) {
   if (chunk.size() < kLeastBytes) return Codec::kNone;
-  const bool looking = chunks_until_look_ == 0;
   DeltaBase base;
-  if (looking || codec_ == Codec::kDelta) base = find_base();
-  if (looking) look(chunk, base);
+  bool looked = chunks_until_look_ == 0;
+  if (looked || codec_ == Codec::kDelta) base = find_base();
+  if (looked) look(chunk, base);
   --chunks_until_look_;
+  Codec codec = encode_chosen(chunk, base, out);
+  if (!looked && share(codec, chunk, out) > kSurprise * expected_share_) {
+    // Not like the chunk that was looked at.
+    if (base.bytes.empty()) base = find_base();
+    look(chunk, base);
+    codec = encode_chosen(chunk, base, out);
+  }
+  if (codec == Codec::kNone) chunks_until_look_ = 0;
+  return codec;
+}
+
+Codec Chain::encode_chosen(Bytes chunk, const DeltaBase& base, Buffer& out) {
   const Codec codec = codec_ == Codec::kDelta && base.bytes.empty() ? without_base_ : codec_;
-  if (codec != Codec::kNone) encode_as(codec, chunk, base, out);
-  if (codec != Codec::kNone && gains(chunk.size(), out.size())) return codec;
-  chunks_until_look_ = 0;
-  return Codec::kNone;
+  if (codec == Codec::kNone) return codec;
+  encode_as(codec, chunk, base, out);
+  return share(codec, chunk, out) <= kLeastShare ? codec : Codec::kNone;
 }
 
 void Chain::look(Bytes chunk, const DeltaBase& base) {
   chunks_until_look_ = kChunksPerLook;
   const LayoutChoice plain = choose_layout(chunk);
   plain_ = plain.layout;
-  double share = kLeastShare;
+  expected_share_ = kLeastShare;
   without_base_ = Codec::kNone;
-  if (plain.share < share) {
+  if (plain.share < expected_share_) {
     without_base_ = Codec::kPlanes;
-    share = plain.share;
+    expected_share_ = plain.share;
   }
-  if (const double lz4 = lz4_share(chunk, scratch_); lz4 < share) {
+  if (const double lz4 = lz4_share(chunk, scratch_); lz4 < expected_share_) {
     without_base_ = Codec::kLz4;
-    share = lz4;
+    expected_share_ = lz4;
   }
   codec_ = without_base_;
   if (base.bytes.empty()) return;
   const LayoutChoice difference = choose_difference(chunk, base.bytes);
   difference_ = difference.layout;
-  if (difference.share < kDifferenceShare * share) codec_ = Codec::kDelta;
+  if (difference.share >= kDifferenceShare * expected_share_) return;
+  codec_ = Codec::kDelta;
+  expected_share_ = difference.share;
 }
 
 void Chain::encode_as(Codec codec, Bytes chunk, const DeltaBase& base, Buffer& out) {

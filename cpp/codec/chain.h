@@ -1,8 +1,8 @@
 // Which codec each chunk of a tensor gets: chosen by a sample, kept while it gains.
 //
 // The setting *fast*: a sample of a chunk says which of raw, lz4, planes and a difference to the
-// chunk's base is smallest; neighbouring chunks of the same tensor are alike, so they are encoded
-// the same way without looking again, until one does not gain or sixteen are done.
+// chunk's base is smallest. Neighbouring chunks of a tensor are alike, so the next are encoded the
+// same way without looking, until one comes out larger than expected or sixteen are done.
 //
 // Thread-safety: a Chain belongs to one thread.
 #pragma once
@@ -36,10 +36,12 @@ class Chain {
 
  private:
   void look(Bytes chunk, const DeltaBase& base);
+  Codec encode_chosen(Bytes chunk, const DeltaBase& base, Buffer& out);
   void encode_as(Codec codec, Bytes chunk, const DeltaBase& base, Buffer& out);
 
   Codec codec_ = Codec::kNone, without_base_ = Codec::kNone;
   PlaneLayout plain_, difference_;
+  double expected_share_ = 1;
   unsigned chunks_until_look_ = 0;
   Buffer scratch_;
 };

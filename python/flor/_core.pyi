@@ -259,7 +259,7 @@ def codec_encode(buffer: typing.Any, out: typing.Any, base: typing.Any = None) -
     Encode a buffer as the store would, chunk by chunk, into `out`; return the bytes used. `base`: as many bytes that it may be a difference to.
     """
 
-def codec_kernels() -> typing.Any:
+def codec_kernels() -> list[str]:
     """
     The instruction sets that this processor has, slowest first; the last is used.
     """
