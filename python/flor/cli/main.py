@@ -16,6 +16,8 @@ _VERBS = (
     "record",
     "replay",
     "resume",
+    "fork",
+    "shell",
     "runs",
     "show",
     "checkpoints",

@@ -57,3 +57,11 @@ def parse_at(text: str | None) -> dict[str, int] | None:
             raise click.BadParameter(f"{text!r} is not LOOP=N[,LOOP=N…], such as epoch=3")
         place[loop.strip()] = int(index)
     return place
+
+
+def parse_setting(text: str) -> tuple[str, str]:
+    """Return the name and the value that ``lr=0.1`` gives; raises click.BadParameter."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{text!r} is not K=V", param_hint="--set")
+    return name, value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from flor.cli.options import store_option
+from flor.cli.options import parse_setting, store_option
 
 
 @click.command(
@@ -46,7 +46,7 @@ def record(
 
     if module is None and not command:
         raise click.UsageError("give a SCRIPT, or -m MODULE")
-    chosen = dict(_setting(text) for text in settings)
+    chosen = dict(parse_setting(text) for text in settings)
     script, arguments = (None, command) if module else (command[0], command[1:])
     sys.exit(
         record_script(
@@ -59,10 +59,3 @@ def record(
             strict=strict,
         )
     )
-
-
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{text!r} is not K=V", param_hint="--set")
-    return name, value

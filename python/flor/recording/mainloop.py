@@ -93,7 +93,11 @@ class MainLoop:
         """Number the world and, where it fits the budget, checkpoint the entry state."""
         with self._harmless():
             begun = time.perf_counter()
-            graph = self.world.enter(frame)
+            self.entered(self.world.enter(frame), begun)
+
+    def entered(self, graph: Graph, begun: float) -> None:
+        """Record the entry, whose walk started at ``begun`` (``perf_counter``)."""
+        with self._harmless():
             found = {"digest": digest(graph), "shape": shape(graph)}
             for index, node in enumerate(graph.nodes):
                 node[1] = index  # at the entry every object is its own anchor
@@ -101,6 +105,11 @@ class MainLoop:
             self._sink.warm_up(graph.regions.nbytes)
             wanted = self._wants("entry") and not graph.opaque
             self._settle("entry", self.loop, graph, found, wanted, None)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next checkpoint."""
+        return self._number
 
     def go_on(self, iterations: int, number: int, taken: dict[str, list[Path]]) -> None:
         """Go on after ``iterations`` that another process recorded, instead of :meth:`enter`.

@@ -85,11 +85,11 @@ class RecordSession:
         self._folder = Folder(Path.cwd(), self.layout.root)
         self.meta = self._first_meta()
         self.layout.write_run(self.run, self.meta)
+        _core.set_active(self.writer)
         self._attach()
 
     def _attach(self) -> None:
         """Watch what the program logs, prints, reads of clocks, and how it ends."""
-        _core.set_active(self.writer)
         self._streams = Streams(_core.log)
         self._clocks = Clocks(self.user, self._read_clock)
         self._hook = sys.excepthook

@@ -21,6 +21,8 @@ _WRITE_FILE, _TRUNCATE, _REFER = 1 << 1, 1 << 14, 1 << 13
 _CHANGE = sum(1 << bit for bit in range(4, 13))  # remove and make entries of every kind
 _FILE_RIGHTS = _WRITE_FILE | _TRUNCATE
 
+DEVICES = tuple(Path("/dev", name) for name in ("null", "shm", "tty", "pts"))
+
 
 def forbid_writes(allowed: list[Path]) -> bool:
     """Forbid this process (and its children) to write outside ``allowed``; return whether that

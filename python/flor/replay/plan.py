@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flor.errors import FlorError, InvalidError
+from flor.errors import FlorError, InvalidError, ReplayError
 from flor.layout import StoreLayout
 from flor.replay.question import Question
 from flor.replay.recorded import RecordedRun
 from flor.replay.records import Context
 from flor.replay.request import ReplayRequest
-from flor.replay.segments import NOTHING, Segment, sampled, segments
+from flor.replay.segments import NOTHING, Segment, sampled, segment, segments
 
 START_SECONDS = 1.0
 RESTORE_BYTES_PER_SECOND = 1e9
@@ -24,7 +24,10 @@ Ranges = dict[str, list[tuple[int, int]]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a replay executes. ``mode`` 'full': one process, everything, from the first line."""
+    """What a replay executes. ``mode`` 'full': one process, everything, from the first line.
+
+    ``skip_blocks``: whether inner loops without a probe are restored instead of executed.
+    """
 
     recorded: RecordedRun
     question: Question
@@ -36,6 +39,7 @@ class Plan:
     trust: bool
     seconds: float
     notes: list[str] = field(default_factory=list)
+    skip_blocks: bool = True
 
     def wants(self, context: Context) -> bool:
         """Whether an added record in this context was asked for (``--only``, ``--sample``)."""
@@ -52,13 +56,16 @@ class Plan:
         return {loop: r for loop, r in self.only.items() if loop != self.recorded.main_loop}
 
     def full(self) -> Plan:
-        """Return the plan that answers the same by executing everything from the first line."""
+        """Return the plan that answers the same by executing everything from the first line; of a
+        fork, everything that is its own, from the state that it began with.
+        """
         seconds = START_SECONDS + self.recorded.prologue_seconds
         seconds += sum(self.recorded.iteration_seconds)
-        whole = [Segment(0, None, None)]
+        first = self.recorded.first
+        whole = segment(self.recorded, first, None) if first else Segment(0, None, None)
         return Plan(
-            self.recorded, self.question, whole, "full", 1, self.only, self.sampled, self.trust,
-            seconds, self.notes,
+            self.recorded, self.question, [whole], "weak" if first else "full", 1, self.only,
+            self.sampled, self.trust, seconds, self.notes, skip_blocks=False,
         )  # fmt: skip
 
     def worker(self, number: int, folder: Path) -> dict[str, Any]:
@@ -77,7 +84,7 @@ class Plan:
             "stop": part.stop,
             "jump": jump
             and {"checkpoint": jump.checkpoint, "boundary": jump.boundary, "index": jump.index},
-            "skip_blocks": self.mode == "weak",
+            "skip_blocks": self.mode == "weak" and self.skip_blocks,
             "only": {
                 loop: [min(low for low, _ in r), max(high for _, high in r)]
                 for loop, r in self.inner_only.items()
@@ -98,11 +105,20 @@ def make_plan(recorded: RecordedRun, question: Question, request: ReplayRequest)
     only = _ranges(recorded, question, request)
     notes = [*recorded.notes, *question.notes, *_notes(recorded)]
     main = recorded.main_loop
+    if recorded.first and not _can_jump(recorded, recorded.first - 1):
+        raise ReplayError(
+            f"run {recorded.run} is a fork, and the state that it began with was not kept: it "
+            "can't be replayed"
+        )
     mode = "full" if main is None or recorded.main_is_nested else "weak"
     asks = question.in_main or question.before or question.after
     needed: list[int] = []
     if question.in_main or not asks:
-        needed = [i for i in range(recorded.iterations) if _within(i, only.get(main or ""))]
+        needed = [
+            i
+            for i in range(recorded.first, recorded.iterations)
+            if _within(i, only.get(main or ""))
+        ]
     chosen = sampled(needed, request.sample)
     to_end = recorded.complete and not only and (question.after or not asks)
     to_end = to_end and (request.sample is None or question.after)
@@ -114,6 +130,11 @@ def make_plan(recorded: RecordedRun, question: Question, request: ReplayRequest)
     return Plan(
         recorded, question, parts, mode, workers, only, picked, request.trust, seconds, notes
     )
+
+
+def _can_jump(recorded: RecordedRun, index: int) -> bool:
+    end = recorded.ends.get(index)
+    return end is not None and end.can_jump
 
 
 def _within(index: int, ranges: list[tuple[int, int]] | None) -> bool:

@@ -77,6 +77,12 @@ class RecordedRun:
             return run_status(self.meta) not in ("running", "killed")
         return isinstance(self.meta["main"].get("iterations"), int)
 
+    @property
+    def first(self) -> int:
+        """The first iteration of the main loop that is the run's own; a fork's is not 0."""
+        main = self.meta.get("main")
+        return int(main.get("first") or 0) if isinstance(main, dict) else 0
+
     @cached_property
     def iterations(self) -> int:
         """How many iterations of the main loop the run made, complete ones where it was cut off."""

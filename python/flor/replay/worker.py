@@ -24,7 +24,7 @@ from flor.recording import launch
 from flor.recording import session as sessions
 from flor.recording.clocks import Clocks
 from flor.recording.streams import Streams
-from flor.replay.ban import forbid_writes
+from flor.replay.ban import DEVICES, forbid_writes
 from flor.replay.facts import Facts
 from flor.replay.loops import skipping
 from flor.replay.probes import Probes
@@ -61,7 +61,6 @@ def _confine(plan: dict[str, Any]) -> bool:
     """Let this process write into the store, a temporary folder of its own and the devices only."""
     temporary = plan["temporary"]
     os.environ["TMPDIR"] = tempfile.tempdir = temporary
-    devices = [Path("/dev/null"), Path("/dev/shm"), Path("/dev/tty"), Path("/dev/pts")]
     places = [
         plan["store"],
         plan["scratch"],
@@ -69,7 +68,7 @@ def _confine(plan: dict[str, Any]) -> bool:
         str(Path(plan["result"]).parent),
         temporary,
     ]
-    return forbid_writes([*map(Path, places), *devices])
+    return forbid_writes([*map(Path, places), *DEVICES])
 
 
 def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:

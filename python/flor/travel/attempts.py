@@ -58,6 +58,10 @@ class Attempts:
         if self.plan["attempt"] < len(self.plan["routes"]):
             say(f"{reason}; trying {self.current['shown']}")
             self.run()
+        self.fail(reason)
+
+    def fail(self, reason: str) -> NoReturn:
+        """Say why and exit with code 2."""
         say(f"{self.plan['failed']}: {reason}")
         self.done()
         sys.stdout.flush()

@@ -18,6 +18,7 @@ from flor.travel.route import (
     Place,
     Route,
     Sound,
+    fork_routes,
     last_resort,
     main_values,
     resume_routes,
@@ -34,12 +35,15 @@ def resume(store: Path | None, run: str, *, keep_files: bool) -> NoReturn:
     layout = StoreLayout.open(store)
     recorded = RecordedRun.load(layout, layout.resolve(run))
     _require_resumable(recorded)
-    program = recorded_program(recorded)
+    program = _recorded_program(recorded)
     sound = Sound(recorded)
     ways = list(itertools.islice(resume_routes(recorded, sound), _ATTEMPTS))
-    ways.append(last_resort(recorded, sound))
+    if (start := last_resort(recorded, sound)) is not None:
+        ways.append(start)
     for text in sound.damaged:
         say(f"{text}: an earlier one is used")
+    if not ways:
+        raise ReplayError(f"run {recorded.run}, a fork, has no checkpoint to go on from")
     table = read_run_log(layout, recorded.run)
     whole = read_log_table(layout.log_dir(recorded.run))
     routes = [_told(recorded, way, table, whole) for way in ways]
@@ -54,11 +58,101 @@ def resume(store: Path | None, run: str, *, keep_files: bool) -> NoReturn:
         "failed": f"run {recorded.run} can't be resumed",
     }
     say(f"resuming run {recorded.run} from {routes[0]['shown']}")
-    say_changes(program)
-    start(plan, recorded)
+    _say_changes(program)
+    _start(plan, recorded)
 
 
-def start(plan: dict[str, Any], recorded: RecordedRun) -> NoReturn:
+def fork(
+    store: Path | None, run: str, at: dict[str, int], settings: dict[str, str], allow: list[Path]
+) -> NoReturn:
+    """Become the process that starts a run from a state of another; raises FlorError."""
+    layout = StoreLayout.open(store)
+    recorded = RecordedRun.load(layout, layout.resolve(run))
+    index = _require_iteration(recorded, at)
+    new = layout.new_run_id()
+    plan = {
+        "verb": "fork",
+        "fork": new,
+        "settings": settings,
+        "allow": [str(path.absolute()) for path in allow],
+        "failed": f"run {recorded.run} can't be forked",
+    }
+    say(f"forking run {recorded.run} at the end of {recorded.main_loop}={index} as run {new}")
+    _go_to(recorded, index, plan)
+
+
+def shell(store: Path | None, run: str, at: dict[str, int] | None) -> NoReturn:
+    """Become the process that opens a state of a run; raises FlorError."""
+    layout = StoreLayout.open(store)
+    recorded = RecordedRun.load(layout, layout.resolve(run))
+    if at is None and recorded.main_loop is not None:
+        at = {recorded.main_loop: max(recorded.ends, default=-1)}
+    index = _require_iteration(recorded, at or {})
+    plan = {"verb": "shell", "failed": f"run {recorded.run} can't be opened there", "allow": []}
+    _go_to(recorded, index, plan)
+
+
+def _go_to(recorded: RecordedRun, index: int, plan: dict[str, Any]) -> NoReturn:
+    """Become the process that takes the program to the end of an iteration."""
+    program = _recorded_program(recorded)
+    sound = Sound(recorded)
+    ways = list(itertools.islice(fork_routes(recorded, sound, index), _ATTEMPTS + 1))
+    for text in sound.damaged:
+        say(text)
+    if not ways:
+        raise ReplayError(
+            f"run {recorded.run} has no state to start from up to {recorded.main_loop}={index}"
+        )
+    table = read_run_log(recorded.layout, recorded.run)
+    plan |= {
+        "store": str(recorded.layout.root),
+        "run": recorded.run,
+        "attempt": 0,
+        "routes": [{**way.content(), "shown": str(way.base)} for way in ways],
+        "values": main_values(table, str(recorded.main_loop)),
+    }
+    _say_estimate(recorded, ways[0].base, index)
+    _say_changes(program)
+    _start(plan, recorded)
+
+
+def _require_iteration(recorded: RecordedRun, at: dict[str, int]) -> int:
+    """Return the iteration of the main loop that ``--at`` names; raises InvalidError."""
+    main = recorded.main_loop
+    if main is None:
+        raise InvalidError(
+            f"run {recorded.run} has no main loop (a flor.loop inside flor.checkpointing): it has "
+            "no state to go to"
+        )
+    if list(at) != [main]:
+        named = ",".join(f"{loop}={index}" for loop, index in at.items())
+        raise InvalidError(
+            f"--at {named}: states are those at the ends of the main loop's iterations; give "
+            f"--at {main}=N"
+        )
+    first, last = recorded.first, recorded.iterations - 1
+    if not first - 1 <= at[main] <= last:
+        made = f"{first}..{last}" if last >= first else "none"
+        raise InvalidError(
+            f"--at {main}={at[main]}: run {recorded.run} has the iterations {made} of {main!r}, "
+            "counted from 0"
+        )
+    return at[main]
+
+
+def _say_estimate(recorded: RecordedRun, base: Place | None, index: int) -> None:
+    """Say what is executed again to come to an iteration's end, and about how long it takes."""
+    first = 0 if base is None else base.index + 1
+    if first > index:
+        return
+    seconds = recorded.prologue_seconds + sum(recorded.iteration_seconds[first : index + 1])
+    say(
+        f"no checkpoint there: executing {index - first + 1} iterations again from {base}, about "
+        f"{seconds:.1f} s"
+    )
+
+
+def _start(plan: dict[str, Any], recorded: RecordedRun) -> NoReturn:
     """Become the process that carries out a plan, in the recorded run's surroundings."""
     ours = {k: v for k, v in os.environ.items() if k.startswith(_FLOR_VARIABLES)}
     environment = worker_environment(recorded.meta) | ours
@@ -81,7 +175,7 @@ def _require_resumable(recorded: RecordedRun) -> None:
         raise ReplayError(f"run {run} has {recorded.meta['world']} ranks: it can't be resumed yet")
 
 
-def recorded_program(recorded: RecordedRun) -> RecordedProgram:
+def _recorded_program(recorded: RecordedRun) -> RecordedProgram:
     """Return the recorded source; raises ReplayError where the program can't be started again."""
     for key in ("cwd", "script"):
         path = Path(str(recorded.meta.get(key) or ""))
@@ -93,7 +187,7 @@ def recorded_program(recorded: RecordedRun) -> RecordedProgram:
     return RecordedProgram(recorded.layout, recorded.meta)
 
 
-def say_changes(program: RecordedProgram) -> None:
+def _say_changes(program: RecordedProgram) -> None:
     """Say which files hold another source today."""
     if changed := program.changed():
         names = ", ".join(path.name for path in changed)

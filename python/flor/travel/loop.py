@@ -55,6 +55,7 @@ class TravelLoop(RecordedLoop):
 
     def _start(self, frame: FrameType) -> None:
         outer = active_loops()
+        self._travel.beginning = self._iterable
         self._begin(frame)
         if self._main is not None:
             self._first = self._travel.first_iteration()
@@ -62,9 +63,9 @@ class TravelLoop(RecordedLoop):
             if self.skipping and self._kind == "other":
                 self._travel.refuse("the main loop is not a for statement over flor.loop")
         elif self._block_of is not None and not self._travel.landed:
+            self._block_of = None  # its end is in the record already
             name = outer[0].child_name(self._name)
             if self._travel.restore_block(name, self._kind, frame):
-                self._block_of = None  # its end is in the record already
                 self._iterator = iter(())
 
     def child_name(self, name: str) -> str:

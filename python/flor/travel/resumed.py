@@ -13,6 +13,7 @@ from flor.capture.checkpoint_file import CheckpointFile
 from flor.layout import boot_id
 from flor.recording.folder import Folder
 from flor.recording.mainloop import MainLoop
+from flor.recording.trouble import Reserve
 from flor.travel.attempts import Attempts
 from flor.travel.files import UserFiles
 from flor.travel.session import TravelSession, Trip
@@ -40,7 +41,8 @@ class ResumedSession(TravelSession):
         self.meta = dict(self.facts.meta)
         root = self.layout.root
         self._folder = self._files.folder(root) if self._files else Folder(Path.cwd(), root)
-        super()._begin()
+        self._log_aside()
+        self._attach()
         if self.trip.route.target is None:
             self.land(None, None)
 
@@ -48,8 +50,13 @@ class ResumedSession(TravelSession):
         """Leave the user's files as they were and try the next way."""
         if self._files is not None:
             self._files.undo()
-        self._reserve.release()
         self._attempts.next(reason)
+
+    def fail(self, reason: str) -> NoReturn:
+        """Leave the user's files as they were and give up."""
+        if self._files is not None:
+            self._files.undo()
+        self._attempts.fail(reason)
 
     def put_files(self, file: CheckpointFile) -> None:
         """Make the user's folder what it was at the boundary."""
@@ -63,6 +70,8 @@ class ResumedSession(TravelSession):
     def commit(self, main: MainLoop | None, frame: FrameType | None) -> None:
         """Supersede what was recorded after the target, in one atomic step."""
         told = self._attempts.current
+        self.writer = self._new_writer()
+        self._reserve = Reserve(self.layout.run_dir(self.run))
         self._begun = time.monotonic() - told["seconds"]
         target = self.trip.route.target
         resume = {"boundary": None, "loop": None, "context": []} if target is None else vars(target)

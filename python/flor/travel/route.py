@@ -129,15 +129,30 @@ def resume_routes(recorded: RecordedRun, sound: Sound) -> Iterator[Route]:
             yield Route(Place.of(base), Place.of(found))
 
 
-def last_resort(recorded: RecordedRun, sound: Sound) -> Route:
+def last_resort(recorded: RecordedRun, sound: Sound) -> Route | None:
     """Return the way from the start of the main loop; of a run that never came there, from the
-    program's first line.
+    program's first line. A fork has none: its beginning is another run's.
     """
     entry = recorded.entry
+    if recorded.meta.get("parent"):
+        return None
     if entry is None:
         return Route(None, None)
     start = Place.of(entry) if sound.usable(entry) else Place("entry", entry.loop, entry.context)
     return Route(start, start)
+
+
+def fork_routes(recorded: RecordedRun, sound: Sound, index: int) -> Iterator[Route]:
+    """Yield the ways to the end of iteration ``index`` of the main loop, the shortest first."""
+    end = recorded.ends.get(index)
+    loop = str(recorded.main_loop)
+    target = Place.of(end) if end else Place("iteration", loop, ((loop, index),))
+    for before in range(index, -1, -1):
+        found = recorded.ends.get(before)
+        if found is not None and sound.usable(found):
+            yield Route(Place.of(found), target)
+    if (start := last_resort(recorded, sound)) is not None and start.base is not None:
+        yield Route(start.base, target)
 
 
 def state_row(table: pa.Table, place: Place) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,13 +24,14 @@ from flor.capture.difference import differences
 from flor.capture.state import digest, encode, shape
 from flor.capture.walk import Graph
 from flor.errors import FlorError
+from flor.recording.loops import scalar_text
 from flor.recording.mainloop import MainLoop
 from flor.recording.options import Options
 from flor.recording.record import RecordSession
-from flor.recording.trouble import Reserve
 from flor.replay.facts import Facts
 from flor.replay.probes import Probes
 from flor.replay.view import Places
+from flor.travel.attempts import say
 from flor.travel.loop import TravelLoop
 from flor.travel.route import Place, Route
 
@@ -61,16 +62,25 @@ class TravelSession(RecordSession):
         self.trip = trip
         self.facts = trip.facts
         self.landed = False
+        self.beginning: Any = None  # what the loop that begins iterates over
+        self._aside: _core.LogWriter | None = None
 
     # -- what a resumed run and a fork do their own way --------------------------------------------
 
     def refuse(self, reason: str) -> NoReturn:
-        """Give up this way; does not return."""
+        """Give up this way and try the next; does not return."""
+        raise NotImplementedError
+
+    def fail(self, reason: str) -> NoReturn:
+        """Give up; does not return."""
         raise NotImplementedError
 
     def put_files(self, file: CheckpointFile) -> None:
         """Make the working folder what it was at a boundary."""
         raise NotImplementedError
+
+    def entered(self, main: MainLoop, graph: Graph, begun: float) -> None:
+        """The main loop was reached in a state of the run's structure."""
 
     def commit(self, main: MainLoop | None, frame: FrameType | None) -> None:
         """Make it durable that the run goes on from here; what is logged after it counts."""
@@ -82,11 +92,11 @@ class TravelSession(RecordSession):
 
     # -- on the way --------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        self._reserve = Reserve(self.layout.run_dir(self.run))
-        self._scratch = self.trip.scratch / "log"
-        self.writer = _core.LogWriter(str(self._scratch), "unrecorded")
-        self._attach()
+    def _log_aside(self) -> None:
+        """What is logged from now on is not recorded."""
+        folder = tempfile.mkdtemp(prefix="log-", dir=self.trip.scratch)
+        self.writer = self._aside = _core.LogWriter(folder, "aside")
+        _core.set_active(self._aside)
 
     def save(self) -> None:
         """Replace run.json, once the run goes on."""
@@ -100,8 +110,6 @@ class TravelSession(RecordSession):
         elif not self._finished and os.getpid() == self._pid:
             self._finished = True
             self._detach()
-            self.writer.close()
-            self._reserve.release()
 
     def arg(self, name: str, default: Any) -> Any:
         """Return the recorded value; of a name that the run never asked for, the default."""
@@ -135,24 +143,38 @@ class TravelSession(RecordSession):
         begun = time.perf_counter()
         graph = main.world.enter(frame)
         self._walked = time.perf_counter() - begun, graph.regions.nbytes
+        same = self._compare_entry(main, graph)
+        self.entered(main, graph, begun)
+        base = self.trip.route.base
+        assert base is not None
+        if base.boundary == "entry":
+            if isinstance(self.beginning, range | list | tuple):  # others can't be looked into
+                for item in self.beginning[:1]:
+                    self.check_item(0, scalar_text(item))
+            if not same:
+                self._restore(self.facts.state((), "entry", main.loop), frame)
+            self._came_to(base, frame)
+
+    def _compare_entry(self, main: MainLoop, graph: Graph) -> bool:
+        """Whether the state is the recorded one; refuses where that is needed, or the shape is
+        not.
+        """
+        base = self.trip.route.base
         entry = self.facts.state((), "entry", main.loop)
-        if entry is None or self.trip.route.base is None:
+        if entry is None or base is None:
             self.refuse(f"the run has not recorded the start of loop {main.loop!r}")
         if entry.get("shape") != shape(graph):
-            places = self._explain(entry, graph)
             self.refuse(
-                f"the program's objects at the main loop are not those of the run: {places}"
+                "the program's objects at the main loop are not those of the run: "
+                + self._explain(entry, graph)
             )
-        if self.trip.route.base.boundary != "entry":
-            return
-        if entry.get("digest") != self._digest(graph):
-            if self.trip.route.base.checkpoint is None:
-                self.refuse(
-                    "the program did not come to the state that the run had at its main loop, and "
-                    f"no checkpoint holds that: {self._explain(entry, graph)}"
-                )
-            self._restore(entry, frame)
-        self._came_to(self.trip.route.base, frame)
+        same = bool(entry.get("digest") == self._digest(graph))
+        if not same and base.boundary == "entry" and base.checkpoint is None:
+            self.refuse(
+                "the program did not come to the state that the run had at its main loop, and no "
+                f"checkpoint holds that: {self._explain(entry, graph)}"
+            )
+        return same
 
     def first_iteration(self) -> int:
         """Return the first iteration of the main loop that is executed."""
@@ -160,7 +182,7 @@ class TravelSession(RecordSession):
         return base.index + 1 if base is not None and base.boundary == "iteration" else 0
 
     def check_item(self, index: int, text: str | None) -> None:
-        """Refuse when an iteration that is passed over has another value than it had."""
+        """Refuse when an iteration has another value than it had."""
         recorded = self.trip.values.get(index)
         if recorded is not None and recorded != text:
             self.refuse(
@@ -188,6 +210,8 @@ class TravelSession(RecordSession):
                     f"executed again, {main.loop}={index} ends in another state: "
                     f"{self._explain(state, graph)}"
                 )
+        elif self.trip.route.target and self.trip.route.target.context == context:
+            say(f"unverified: no fingerprint of {main.loop}={index} was recorded to compare with")
         self._came_to(Place("iteration", main.loop, context), frame)
 
     def restore_block(self, name: str, kind: str, frame: FrameType) -> bool:
@@ -247,11 +271,12 @@ class TravelSession(RecordSession):
 
     def land(self, main: MainLoop | None, frame: FrameType | None) -> None:
         """Go on as a recorded run."""
-        unrecorded = self.writer
-        self.writer = self._new_writer()
-        self.commit(main, frame)
-        unrecorded.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        try:
+            self.commit(main, frame)
+        except FlorError as error:
+            self.fail(str(error))
+        if self._aside is not None:
+            self._aside.close()
 
     def _begin_recording(self) -> None:
         """What is logged from now on is the run's: the last step of :meth:`commit`."""

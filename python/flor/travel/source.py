@@ -22,9 +22,14 @@ from flor.replay.probes import Probes
 
 
 class RecordedProgram:
-    """The source files of a run's version, by the paths that the program knows them under."""
+    """The source files of a run's version, by the paths that the program knows them under.
 
-    def __init__(self, layout: StoreLayout, meta: dict[str, Any]) -> None:
+    ``folder``: where they are to be, None: where they were (runs elsewhere may share a version).
+    """
+
+    def __init__(
+        self, layout: StoreLayout, meta: dict[str, Any], folder: Path | None = None
+    ) -> None:
         name = str(meta.get("version") or "")
         path = layout.version_path(name)
         if not name or not path.is_file():
@@ -32,7 +37,7 @@ class RecordedProgram:
                 f"run {meta.get('run')} has no recorded source (version {name!r}): record a script"
             )
         content = read_json(path)
-        folder = Path(meta["script"]).resolve().parent  # runs elsewhere may share the version
+        folder = folder or Path(meta["script"]).resolve().parent
         store = _core.ChunkStore(str(layout.root), readonly=True)
         try:
             self.files = {

@@ -6,7 +6,9 @@ import builtins
 import fcntl
 import json
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,17 @@ from flor.layout import StoreLayout
 from flor.recording import launch
 from flor.recording import session as sessions
 from flor.recording.options import Options
+from flor.replay.ban import DEVICES, forbid_writes
 from flor.replay.facts import Facts
 from flor.replay.loops import skipping
+from flor.replay.view import Places, build_view
 from flor.travel.attempts import REFUSED, Attempts, say
 from flor.travel.files import UserFiles
+from flor.travel.forked import ForkedSession
 from flor.travel.resumed import ResumedSession
 from flor.travel.route import Place, Route
 from flor.travel.session import TravelSession, Trip
+from flor.travel.shell import ShellSession
 from flor.travel.source import RecordedProgram
 
 
@@ -32,7 +38,7 @@ def main(scratch: str) -> int:
     """Try the current way; the exit code is the program's own, 2 where no way is left."""
     attempts = Attempts.read(Path(scratch))
     try:
-        return _resume(attempts)
+        return _VERBS[attempts.plan["verb"]](attempts)
     except FlorError as error:
         say(str(error))
         attempts.done()
@@ -73,6 +79,56 @@ def _resume(attempts: Attempts) -> int:
         _start(session, program)
 
     return _run(attempts, program, meta, prepare)
+
+
+def _fork(attempts: Attempts) -> int:
+    layout = StoreLayout.open(attempts.plan["store"])
+    folder = layout.run_dir(attempts.plan["fork"]) / "folder"
+    say(f"its files go to {folder}")
+    return _elsewhere(attempts, layout, folder, [layout.root], ForkedSession)
+
+
+def _shell(attempts: Attempts) -> int:
+    layout = StoreLayout.open(attempts.plan["store"])
+    return _elsewhere(attempts, layout, attempts.scratch / "folder", [], ShellSession)
+
+
+def _elsewhere(
+    attempts: Attempts, layout: StoreLayout, folder: Path, writable: list[Path], kind: Any
+) -> int:
+    """Run the program in a folder of its own, made like the one that the run found."""
+    facts = Facts(layout, attempts.plan["run"])
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt before
+    store = _core.ChunkStore(str(layout.root), readonly=True)
+    for note in build_view(folder, facts.meta.get("files", []), store, [Path(facts.meta["cwd"])]):
+        say(note)
+    beside = Path(facts.meta["script"]).parent == Path(facts.meta["cwd"])
+    program = RecordedProgram(layout, facts.meta, folder if beside else None)
+    if beside:
+        program.write()
+    _confine(attempts, writable)
+    os.chdir(folder)
+    trip = _trip(attempts, layout, program, facts)
+    trip.places = Places(facts.meta["cwd"], folder)
+    meta = {**facts.meta, "script": str(program.script)}
+
+    def prepare() -> None:
+        _start(kind(layout, _options(facts.meta, layout), trip, attempts), program)
+
+    return _run(attempts, program, meta, prepare)
+
+
+def _confine(attempts: Attempts, writable: list[Path]) -> None:
+    """Let the program write there, into a temporary folder, and where the user allowed it."""
+    temporary = attempts.scratch / "tmp"
+    temporary.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    allowed = [*writable, attempts.scratch, *map(Path, attempts.plan["allow"])]
+    if not forbid_writes([*allowed, *DEVICES]):
+        say("this kernel has no Landlock: writes outside its folder are not prevented")
+
+
+_VERBS = {"resume": _resume, "fork": _fork, "shell": _shell}
 
 
 def _user_files(
