@@ -34,6 +34,55 @@ PLAIN = {
     ),
     "log": "def log(name: str, value: _T, /) -> _T: ...",
     "log_encoded": "def log_encoded(name: str, kind: int, payload: typing.Any, /) -> None: ...",
+    "mark_training": "def mark_training() -> None: ...",
+    "set_loop_watcher": (
+        "def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /)"
+        " -> None: ..."
+    ),
+}
+
+# Types in plain C: whole classes.
+CLASSES = {
+    "Loop": """
+class Loop:
+    \"\"\"
+    An instrumented loop that runs: an iterator.
+    \"\"\"
+    @property
+    def depth(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def iterable(self) -> typing.Any: ...
+    @property
+    def key(self) -> typing.Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def recorded(self) -> bool: ...
+    @property
+    def trained(self) -> bool: ...
+    def __iter__(self) -> Loop: ...
+    def __next__(self) -> typing.Any: ...
+    def skip(self, count: int, /) -> bool: ...
+    def stop(self) -> None: ...
+""",
+    "LoopSite": """
+class LoopSite:
+    \"\"\"
+    A loop of the source: called with an iterable, or without one for a `while`, it returns the
+    iterator to loop over.
+    \"\"\"
+    def __init__(
+        self, name: str, key: typing.Any = None, suspends: bool = False, counted: bool = True
+    ) -> None: ...
+    def __call__(self, iterable: typing.Any = ..., /) -> Loop: ...
+    @property
+    def key(self) -> typing.Any: ...
+    @property
+    def name(self) -> str: ...
+    def finish(self) -> None: ...
+""",
 }
 
 REPLACED = [
@@ -72,6 +121,13 @@ def replace_plain(text: str) -> str:
             raise SystemExit(f"{name} has a signature in scripts/stubs.py and is not in the module")
         body = signature.removesuffix(" ...") + "\n" + found["body"]
         text = text[: found.start()] + body + text[found.end() :]
+    for name, stub_text in CLASSES.items():
+        pattern = rf"^class {name}:\n(?:(?:    .*)?\n)+"
+        if re.search(pattern, text, re.MULTILINE) is None:
+            raise SystemExit(f"{name} is written in scripts/stubs.py and is not in the module")
+        text = re.sub(
+            pattern, lambda _, new=stub_text: new.lstrip() + "\n", text, count=1, flags=re.M
+        )
     if missing := [name for name in untyped(text) if name not in PLAIN]:
         raise SystemExit(f"these functions need a signature in scripts/stubs.py: {missing}")
     return text

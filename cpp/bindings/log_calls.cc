@@ -73,6 +73,7 @@ Written write_current(LogThread& thread, Lane& lane, PyObject* name, std::uint8_
   if (const Written written = find_name(lane, nullptr, name, name_id); written != Written::kYes)
       [[unlikely]]
     return written;
+  if (!thread.loops.active.empty()) sync_loops(thread);
   auto outcome = thread.contexts.current(lane.producer, context);
   if (outcome != Producer::Outcome::kLogged) [[unlikely]] {
     const Written written = write_waiting(lane, nullptr, thread.contexts.largest_definition(), [&] {
@@ -164,6 +165,7 @@ void add_log_calls(py::module_& module) {
   };
   if (PyModule_AddFunctions(module.ptr(), methods) != 0) throw py::error_already_set();
   add_context_calls(module);
+  add_loop_types(module);
 }
 
 }  // namespace flor::bindings

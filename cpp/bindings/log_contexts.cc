@@ -56,7 +56,9 @@ PyObject* context_enter(PyObject*, PyObject* const* arguments, Py_ssize_t count)
     set_error(Error(ErrorKind::kInvalid, "a loop name must have 1 to 4080 bytes"));
     return nullptr;
   }
-  return PyLong_FromUnsignedLongLong(thread_of_activation().contexts.enter(loop));
+  LogThread& thread = thread_of_activation();
+  sync_loops(thread);
+  return PyLong_FromUnsignedLongLong(thread.contexts.enter(loop));
 }
 
 bool step_arguments(PyObject* const* arguments, Py_ssize_t count, PyObject* keywords,
@@ -109,8 +111,9 @@ constexpr const char kPathDoc[] = "context_path() -> [(loop, index), ...]\n\nOut
 PyObject* context_path(PyObject*, PyObject*) {
   PyObject* path = PyList_New(0);
   if (path == nullptr) return nullptr;
+  sync_loops(this_log_thread());
   for (const ContextStack::Entry& entry : this_log_thread().contexts.entries()) {
-    if (!entry.stepped) continue;
+    if (!entry.stepped || entry.hidden) continue;
     PyObject* pair =
         Py_BuildValue("(s#L)", entry.loop.data(), static_cast<Py_ssize_t>(entry.loop.size()),
                       static_cast<long long>(entry.index));

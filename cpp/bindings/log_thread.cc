@@ -40,6 +40,7 @@ LogThread::LogThread() { current_thread = this; }
 
 LogThread::~LogThread() {
   current_thread = nullptr;
+  orphan_loops(loops);
   for (Lease& lease : leases_) lease.writer->log.release(&lease.lane->producer);
 }
 

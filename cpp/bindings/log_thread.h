@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "bindings/loop_object.h"
 #include "log/context_stack.h"
 #include "log/log_writer.h"
 
@@ -85,6 +86,7 @@ class LogThread {
   std::uint64_t counts_generation = 0;
   Lane* active = nullptr;  // null: no active writer
   ContextStack contexts;
+  ThreadLoops loops;  // of instrumented programs
 
  private:
   struct Lease {

@@ -16,9 +16,13 @@ std::string numbered(std::vector<std::pair<std::string, std::uint32_t>>& counts,
 }  // namespace
 
 std::uint64_t ContextStack::enter(std::string_view loop) {
+  return enter_as(numbered(entries_.empty() ? top_level_ : entries_.back().children, loop));
+}
+
+std::uint64_t ContextStack::enter_as(std::string name) {
   Entry entry;
   entry.token = next_token_++;
-  entry.loop = numbered(entries_.empty() ? top_level_ : entries_.back().children, loop);
+  entry.loop = std::move(name);
   entries_.push_back(std::move(entry));
   return entries_.back().token;
 }
@@ -27,6 +31,13 @@ ContextStack::Entry* ContextStack::find(std::uint64_t token) noexcept {
   for (auto it = entries_.rbegin(); it != entries_.rend(); ++it)
     if (it->token == token) return &*it;
   return nullptr;
+}
+
+void ContextStack::hide(std::uint64_t token, bool hidden) noexcept {
+  Entry* entry = find(token);
+  if (entry == nullptr || entry->hidden == hidden) return;
+  entry->hidden = hidden;
+  dirty_ = true;
 }
 
 bool ContextStack::step(std::uint64_t token, std::int64_t index, std::string_view value) {
@@ -63,7 +74,7 @@ void ContextStack::forget_ids() noexcept {
 Producer::Outcome ContextStack::define(Producer& producer, std::uint32_t& id) noexcept {
   std::uint32_t parent = 0;
   for (Entry& entry : entries_) {
-    if (!entry.stepped) continue;
+    if (!entry.stepped || entry.hidden) continue;
     if (entry.id == 0 || entry.parent_id != parent) {
       auto outcome = Producer::Outcome::kLogged;
       if (entry.loop_id == 0) outcome = producer.name_id(entry.loop, entry.loop_id);

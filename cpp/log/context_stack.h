@@ -26,12 +26,17 @@ class ContextStack {
     std::int64_t index = 0;
     std::string value;  // JSON text; empty = none
     bool stepped = false;
+    bool hidden = false;                               // of a generator that waits: not in the path
     std::uint32_t loop_id = 0, parent_id = 0, id = 0;  // in the ring; 0 = not defined yet
     std::vector<std::pair<std::string, std::uint32_t>> children;  // loops entered in this iteration
   };
 
   // Returns a token, unique in the thread. Never 0.
   std::uint64_t enter(std::string_view loop);
+  // The same under a name that has its number already; it is not counted.
+  std::uint64_t enter_as(std::string name);
+  // Takes a loop out of the path, or back into it, without leaving it.
+  void hide(std::uint64_t token, bool hidden) noexcept;
   // False when no entered loop has this token. Loops above keep their index and get a new parent.
   bool step(std::uint64_t token, std::int64_t index, std::string_view value);
   // Removes that loop alone, wherever it is in the stack.

@@ -14,6 +14,8 @@ __all__: list[str] = [
     "ChunkStore",
     "LogRecords",
     "LogWriter",
+    "Loop",
+    "LoopSite",
     "Pending",
     "RegionBytes",
     "Snapshotter",
@@ -29,8 +31,10 @@ __all__: list[str] = [
     "get_active",
     "log",
     "log_encoded",
+    "mark_training",
     "read_log",
     "set_active",
+    "set_loop_watcher",
     "set_slow_path",
 ]
 
@@ -86,6 +90,44 @@ class LogWriter:
         """
     @property
     def writer(self) -> str: ...
+
+class Loop:
+    """
+    An instrumented loop that runs: an iterator.
+    """
+    @property
+    def depth(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def iterable(self) -> typing.Any: ...
+    @property
+    def key(self) -> typing.Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def recorded(self) -> bool: ...
+    @property
+    def trained(self) -> bool: ...
+    def __iter__(self) -> Loop: ...
+    def __next__(self) -> typing.Any: ...
+    def skip(self, count: int, /) -> bool: ...
+    def stop(self) -> None: ...
+
+class LoopSite:
+    """
+    A loop of the source: called with an iterable, or without one for a `while`, it returns the
+    iterator to loop over.
+    """
+    def __init__(
+        self, name: str, key: typing.Any = None, suspends: bool = False, counted: bool = True
+    ) -> None: ...
+    def __call__(self, iterable: typing.Any = ..., /) -> Loop: ...
+    @property
+    def key(self) -> typing.Any: ...
+    @property
+    def name(self) -> str: ...
+    def finish(self) -> None: ...
 
 class ChunkStore:
     """
@@ -306,6 +348,11 @@ def log_encoded(name: str, kind: int, payload: typing.Any, /) -> None:
     for a reference. payload is bytes-like or str. Raises ClosedError without an active writer.
     """
 
+def mark_training() -> None:
+    """
+    Marks the calling thread's loops as containing a training step.
+    """
+
 def read_log(directory: str, tolerant: bool = False) -> LogRecords:
     """
     Reads every writer's segments and left-over rings in a folder, also while they are written.
@@ -314,6 +361,12 @@ def read_log(directory: str, tolerant: bool = False) -> LogRecords:
 def set_active(writer: typing.Any) -> None:
     """
     The writer that log() uses, or None.
+    """
+
+def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /) -> None:
+    """
+    watcher(loop) is called when a loop begins outside of all others, or directly in
+    one with a handler. It returns None or a handler: iteration_ended(loop), ended(loop, exhausted).
     """
 
 def set_slow_path(callable: typing.Any) -> None:

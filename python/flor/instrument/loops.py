@@ -12,6 +12,7 @@ from flor.instrument.source import Source
 Kind = Literal["for", "wrapped", "other"]
 Position = tuple[int, int, int, int]
 For = ast.For | ast.AsyncFor
+LOOP = "__flor_loop__"  # stands for flor.loop where a program was rewritten
 DEFERRED = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -68,7 +69,7 @@ class _Aliases:
 
     def __init__(self, tree: ast.Module) -> None:
         self.modules: set[str] = set()
-        self.functions: set[str] = set()
+        self.functions: set[str] = {LOOP}
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 self.modules |= {a.asname or "flor" for a in node.names if _is_flor(a)}

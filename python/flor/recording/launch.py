@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib.util
 import sys
 import traceback
 import types
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from flor.errors import InvalidError
+from flor.errors import InvalidError, SourceError
+from flor.instrument.source import read_source
 from flor.recording import session as sessions
+from flor.recording.handsfree import Programs, is_explicit
 from flor.recording.options import Options
 from flor.recording.record import RecordSession
 
@@ -33,15 +37,45 @@ def record_script(
     options = Options(store, overhead, settings or {}, strict)
     if script is not None and not Path(script).is_file():
         raise InvalidError(f"no script {script!r}: give the path of a Python file")
+    spec = find_module(module) if module else None
+    path = str(spec.origin) if spec else str(script)
+    programs = programs_of(path)
 
     def prepare() -> None:
-        sessions.install(RecordSession.start(options))
+        session = RecordSession.start(options, str(Path.cwd()) if module else None)
+        sessions.install(session)
+        session.meta |= {"module": module, "handsfree": programs is not None}
+        if programs is not None:
+            session.watch_loops(programs)
 
-    code = run_module(module, args, prepare) if module else run_main(str(script), args, prepare)
+    compiled = programs.compile(path) if programs else None
+    code = run_main(path, args, prepare, compiled, spec=spec)
     recording = sessions.existing()
     if isinstance(recording, RecordSession):
         recording.outcome("completed" if code == 0 else "failed", code)  # it finishes at exit
     return code
+
+
+def programs_of(script: str) -> Programs | None:
+    """Return what makes the loops of a program visible; None where it names them by itself.
+
+    A script that does not parse is Python's to complain about.
+    """
+    with suppress(SourceError):
+        return None if is_explicit(read_source(script)) else Programs()
+    return None
+
+
+def find_module(module: str) -> ModuleSpec:
+    """Return the spec of what ``-m MODULE`` runs; raises InvalidError where there is none."""
+    sys.path[0] = str(Path.cwd())
+    with suppress(ModuleNotFoundError, ValueError):
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{module}.__main__")
+        if spec is not None and spec.origin and spec.origin.endswith(".py"):
+            return spec
+    raise InvalidError(f"no module {module!r} that can be run: give what python -m takes")
 
 
 def run_main(
@@ -50,11 +84,13 @@ def run_main(
     prepare: Callable[[], None],
     code: types.CodeType | None = None,
     seen_as: str | None = None,
+    spec: ModuleSpec | None = None,
 ) -> int:
     """Execute a script as ``__main__``; ``prepare`` is called once ``__main__`` and argv are set.
 
     ``seen_as``: the path that the program sees as its own (``__file__``, its folder on
-    ``sys.path``). Returns the exit code. A traceback shows the script's own frames only.
+    ``sys.path``). ``spec``: of a module that runs as with ``-m``. Returns the exit code. A
+    traceback shows the script's own frames only.
     """
     path = seen_as or script
     main = types.ModuleType("__main__")
@@ -62,21 +98,15 @@ def run_main(
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     sys.argv = [path, *args]
-    sys.path[0] = str(Path(path).resolve().parent)
+    sys.path[0] = str(Path.cwd() if spec else Path(path).resolve().parent)
+    if spec is not None:
+        main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
 
     def execute() -> None:
         exec(code or compile(Path(script).read_bytes(), script, "exec"), main.__dict__)
 
     prepare()
     return _guarded(execute)
-
-
-def run_module(module: str, args: list[str], prepare: Any) -> int:
-    """Execute ``-m MODULE``."""
-    sys.argv = [module, *args]
-    sys.path[0] = str(Path.cwd())
-    prepare()
-    return _guarded(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
 
 
 def _guarded(execute: Any) -> int:

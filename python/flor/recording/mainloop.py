@@ -69,9 +69,19 @@ class Sink(Protocol):
 
 
 class MainLoop:
-    """Records the boundaries of one main loop. Belongs to the thread that runs the loop."""
+    """Records the boundaries of one main loop. Belongs to the thread that runs the loop.
 
-    def __init__(self, sink: Sink, world: World, policy: Policy, loop: str) -> None:
+    ``before``: the main loop that ended before this one, if there was one.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        world: World,
+        policy: Policy,
+        loop: str,
+        before: MainLoop | None = None,
+    ) -> None:
         self.loop = loop
         self.thread = threading.get_ident()
         self.iterations = 0
@@ -80,8 +90,10 @@ class MainLoop:
         self._sink = sink
         self.world = world
         self._policy = policy
-        self._thinning = Thinning(policy.disk_budget_bytes)
-        self._number = 0
+        # A run may have several main loops, one after the other: they share the disk budget.
+        fresh = Thinning(policy.disk_budget_bytes)
+        self._thinning: Thinning = before._thinning if before else fresh
+        self._number: int = before._number if before else 0
         self._turns: Counter[str] = Counter()
         self._pending: dict[str, tuple[_core.Pending, float, float]] = {}
         self._sampled = False

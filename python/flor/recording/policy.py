@@ -47,8 +47,8 @@ class Policy:
     _read_rate: float = 1.5e9
 
     def enter(self, walk_seconds: float, nbytes: int) -> None:
-        """Start the clock of the main loop; the entry walk gives the first estimates."""
-        self._entered = time.perf_counter()
+        """Start the clock of the (first) main loop; the entry walk gives the first estimates."""
+        self._entered = self._entered or time.perf_counter()
         self._walk, self._bytes = walk_seconds, nbytes
         self.fingerprint_seconds += walk_seconds
 
@@ -63,6 +63,10 @@ class Policy:
         if not self._entered:
             return self.credit
         return self.credit + max(0.0, time.perf_counter() - self._entered - self.spent)
+
+    def can_enter(self) -> bool:
+        """Decide whether another loop may be walked at its entry; the first one always is."""
+        return not self._entered or self.spent + self._walk <= self.epsilon * self.compute
 
     def wants_checkpoint(self, last: bool = False) -> bool:
         """Decide at a boundary: both invariants.

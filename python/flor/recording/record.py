@@ -24,6 +24,7 @@ from flor.layout import StoreLayout, boot_id
 from flor.recording import sources, values
 from flor.recording.clocks import Clocks
 from flor.recording.folder import Folder
+from flor.recording.handsfree import HandsFree, Programs
 from flor.recording.loops import RecordedLoop
 from flor.recording.mainloop import JSON_KIND, MainLoop
 from flor.recording.options import Options
@@ -39,13 +40,15 @@ _WARM_UP_BYTES = 8 << 20
 class RecordSession:
     """Records this process as one run. Made by the first flor call, ended at exit."""
 
-    def __init__(self, layout: StoreLayout, options: Options, run: str | None = None) -> None:
+    def __init__(
+        self, layout: StoreLayout, options: Options, run: str | None = None, root: str | None = None
+    ) -> None:
         self.layout = layout
         self.options = options
         self.run = run or layout.new_run_id()
         self.script = sources.main_script()
-        root = self.script.parent if self.script else Path.cwd()
-        self.user = UserCode(str(root))
+        self.user = UserCode(root or str(self.script.parent if self.script else Path.cwd()))
+        self._handsfree: HandsFree | None = None
         self._pid = os.getpid()
         self._forks = 0
         self._lock = threading.RLock()
@@ -62,11 +65,14 @@ class RecordSession:
     # -- start and end -----------------------------------------------------------------------------
 
     @classmethod
-    def start(cls, options: Options | None = None) -> RecordSession:
-        """Open the store, write run.json and start the log. Raises the errors of the store."""
+    def start(cls, options: Options | None = None, root: str | None = None) -> RecordSession:
+        """Open the store, write run.json and start the log. Raises the errors of the store.
+
+        ``root``: the folder of the program's own files; None: where its script lies.
+        """
         options = options or Options()
         layout = StoreLayout.open(options.store, create=True)
-        session = cls(layout, options)
+        session = cls(layout, options, root=root)
         try:
             session._begin()
         except (OSError, FlorError) as error:
@@ -180,6 +186,8 @@ class RecordSession:
 
     def _detach(self) -> None:
         """Put everything back that :meth:`_attach` took hold of."""
+        if self._handsfree is not None:
+            self._handsfree.remove()
         self._streams.remove()
         self._clocks.remove()
         sys.excepthook = self._hook
@@ -358,6 +366,32 @@ class RecordSession:
                 "exit": "exhausted" if exhausted else "break",
             }
             self.save()
+
+    # -- without the public calls ------------------------------------------------------------------
+
+    def watch_loops(self, programs: Programs) -> None:
+        """Find the main loop of a program that does not name its loops."""
+        self._handsfree = HandsFree(self, programs)
+
+    def enter_candidate(self, loop: str, frame: FrameType) -> MainLoop | None:
+        """Number the world for a loop that may be the main one; None where that costs too much."""
+        if self._handsfree is None or self._named:  # the program names its main loop after all
+            return None
+        if self._policy is None:
+            self._policy = Policy(self.options.bound(None), disk_budget(self.options.disk_budget))
+        if not self._policy.can_enter():
+            return None
+        self.meta["threads"] = _threads()
+        world = self._handsfree.world(frame)
+        self._main = MainLoop(self, world, self._policy, loop, self._main)
+        self._main.enter(frame)
+        return self._main
+
+    def choose_main(self, main: dict[str, Any], named: dict[str, Any]) -> None:
+        """Take a loop for the run's main one, until a better one is known."""
+        self.meta["main"] = main
+        self.meta["modules"] = {key: type(obj).__qualname__ for key, obj in named.items()}
+        self.save()
 
     def enter_checkpointing(self, objects: dict[str, Any], overhead: float | None) -> None:
         """``with flor.checkpointing(...)`` begins."""

@@ -13,6 +13,7 @@ from flor.files import read_json
 from flor.instrument.compare import Comparison, compare
 from flor.instrument.loops import LoopSite, find_loops
 from flor.instrument.reach import probed_loops
+from flor.instrument.rewrite import rewrite
 from flor.instrument.source import Source, read_source
 from flor.replay.recorded import RecordedRun
 
@@ -69,8 +70,11 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
         else:
             question.notes.append(f"{name}, part of the recorded version, is not in {root}")
     sources = {path: read_source(str(path)) for path in files}
-    for path, old in files.items():
-        _add_file(question, recorded, sources, path, old)
+    compared = {path: _compared(path, old, sources[path]) for path, old in files.items()}
+    if recorded.meta.get("handsfree"):  # its loops are the program's own
+        sources = {path: rewrite(sources[path], compared[path].added) for path in files}
+    for path in files:
+        _add_file(question, recorded, sources, path, compared[path])
     if question.anywhere:
         for loop in question.loops:
             loop["probed"] = True
@@ -120,16 +124,22 @@ def _script_of(recorded: RecordedRun, version: _Version, script: Path | None) ->
     )
 
 
-def _add_file(
-    question: Question, recorded: RecordedRun, sources: dict[Path, Source], path: Path, old: bytes
-) -> None:
-    """Compare one file with its recorded text and add what it asks and which loops it holds."""
-    new = sources[path]
+def _compared(path: Path, old: bytes, new: Source) -> Comparison:
     before = _decoded(old)
-    loops = find_loops(new)
-    comparison = Comparison()
-    if before != new.text:
-        comparison = compare(read_source(f"{path} (recorded)", before), new)
+    if before == new.text:
+        return Comparison()
+    return compare(read_source(f"{path} (recorded)", before), new)
+
+
+def _add_file(
+    question: Question,
+    recorded: RecordedRun,
+    sources: dict[Path, Source],
+    path: Path,
+    comparison: Comparison,
+) -> None:
+    """Add what one file asks and which loops it holds."""
+    loops = find_loops(sources[path])
     _add_comparison(question, path, comparison)
     probed = _probed(question, recorded, sources, path, loops, comparison)
     question.loops += [

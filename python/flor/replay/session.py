@@ -21,6 +21,7 @@ from typing import Any
 from flor import _core
 from flor.capture.checkpoint_file import CheckpointFile
 from flor.capture.difference import differences
+from flor.capture.discover import named_objects
 from flor.capture.state import World, digest, encode, shape
 from flor.capture.usercode import UserCode
 from flor.capture.walk import Graph
@@ -162,7 +163,9 @@ class ReplaySession:
         """Number the world and compare it with the recorded entry."""
         self._main = weakref.ref(loop)  # a loop left by break must be dropped
         self.result["phases"]["prologue"] = time.monotonic() - self._begun
-        self.world = World(self.user, self._named[-1], self.plan["probe_names"])
+        hidden = self.plan["probe_names"]
+        named = self._named[-1] if self._named else named_objects(self.user, frame, hidden)
+        self.world = World(self.user, named, hidden)
         graph = self.world.enter(frame)
         found = self.facts.state(self.context(), "entry", loop.name)
         if found is None:
@@ -255,10 +258,14 @@ class ReplaySession:
             }
         )
 
-    def count(self, loop: str) -> None:
-        """Count an executed iteration."""
+    def count(self, loop: str, iterations: int = 1) -> None:
+        """Count executed iterations."""
         executed = self.result["executed"]
-        executed[loop] = executed.get(loop, 0) + 1
+        executed[loop] = executed.get(loop, 0) + iterations
+
+    def has_main(self) -> bool:
+        """Whether the main loop has begun."""
+        return self._main is not None
 
     def context(self) -> Context:
         """Return the calling thread's context."""

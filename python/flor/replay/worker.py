@@ -10,7 +10,9 @@ import os
 import sys
 import tempfile
 import traceback
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from flor import _core
@@ -26,6 +28,7 @@ from flor.recording.clocks import Clocks
 from flor.recording.streams import Streams
 from flor.replay.ban import DEVICES, forbid_writes
 from flor.replay.facts import Facts
+from flor.replay.handsfree import Watch, compile_file
 from flor.replay.loops import skipping
 from flor.replay.probes import Probes
 from flor.replay.session import Refused, ReplaySession
@@ -44,8 +47,7 @@ def main(plan_path: str) -> int:
     notes = build_view(view, facts.meta.get("files", []), store, places)
     script = plan["script"]
     seen_as = overlay_source(view, facts.meta, plan, layout)
-    source = read_source(script)
-    code = compile(guard_wrapped(source, find_loops(source)), script, "exec")
+    code = _compiled(script, plan, facts)
     session = ReplaySession(plan, facts, Probes(plan, script, code), store, view)
     if not banned:
         notes.append(
@@ -55,6 +57,16 @@ def main(plan_path: str) -> int:
         session.note(note)
     os.chdir(view)
     return _run(session, script, code, seen_as)
+
+
+def _compiled(script: str, plan: dict[str, Any], facts: Facts) -> CodeType:
+    """Return today's script with its loops as the run had them, and what skips them."""
+    if facts.meta.get("handsfree"):
+        return compile_file(script, plan["added"])
+    source = read_source(script)
+    tree = guard_wrapped(source, find_loops(source))
+    code: CodeType = compile(tree, script, "exec")
+    return code
 
 
 def _confine(plan: dict[str, Any]) -> bool:
@@ -85,9 +97,13 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
         Clocks(session.user, session.read_clock)
         _set_entropy(session)
         _set_threads(session.facts.meta.get("threads", {}))
+        if session.facts.meta.get("handsfree"):
+            Watch(session)
 
     try:
-        code_of_exit = launch.run_main(script, session.plan["argv"], prepare, code, seen_as)
+        arguments = session.plan["argv"]
+        spec = _module(session.facts.meta)
+        code_of_exit = launch.run_main(script, arguments, prepare, code, seen_as, spec)
     except Refused as refused:
         session.finish(refused=str(refused))
         return 0
@@ -99,6 +115,14 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
     else:
         session.finish(ok=True, exit_code=code_of_exit)
     return code_of_exit
+
+
+def _module(meta: dict[str, Any]) -> ModuleSpec | None:
+    """Return the spec of a run of ``-m MODULE``, found from the recorded working folder."""
+    if not meta.get("module"):
+        return None
+    sys.path.insert(1, meta["cwd"])
+    return launch.find_module(meta["module"])
 
 
 def _set_entropy(session: ReplaySession) -> None:

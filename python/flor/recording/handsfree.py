@@ -1,0 +1,162 @@
+"""Recording a program that does not know flor: its main loop is found while it runs.
+
+Every loop outside of all others that may train (by the names that its body may use) is numbered as
+it begins, and treated as the main loop. Which one was it is known afterwards: one in which an
+optimizer stepped, else one that logged; among equals the longest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from flor import _core
+from flor.capture.discover import named_objects
+from flor.capture.state import World
+from flor.errors import SourceError
+from flor.instrument.importer import Importer
+from flor.instrument.loops import LoopSite, find_loops
+from flor.instrument.rewrite import compile_loops
+from flor.instrument.source import Source, read_source
+from flor.instrument.training import Training
+from flor.recording.mainloop import MainLoop
+
+if TYPE_CHECKING:
+    from flor.recording.record import RecordSession
+
+
+def is_explicit(source: Source) -> bool:
+    """Whether a program says itself, with ``flor.loop``, what its loops are."""
+    return bool(find_loops(source))
+
+
+class Programs:
+    """Compiles the files of a program with their loops visible, and knows what loops may do."""
+
+    def __init__(self) -> None:
+        self.training = Training()
+
+    def compile(self, path: str) -> CodeType | None:
+        """Return the code of a file; None where Python is to compile it, and say what is wrong."""
+        try:
+            source = read_source(path)
+        except SourceError:
+            return None
+        self.training.add(source)
+
+        def make(site: LoopSite, suspends: bool, counted: bool) -> _core.LoopSite:
+            return _core.LoopSite(site.name or "loop", (path, site.call_span), suspends, counted)
+
+        return compile_loops(source, path, make)
+
+
+@dataclass
+class Candidate:
+    """A loop that may be the main one, and handles its events (see ``_core.set_loop_watcher``)."""
+
+    handsfree: HandsFree
+    main: MainLoop
+    promise: int  # 2: its body may train, 1: it may log
+    begun: float
+    rank: tuple[int, float] = (0, 0.0)
+
+    def iteration_ended(self, loop: _core.Loop) -> None:
+        """An iteration is over, the next one has not begun."""
+        self.main.iteration_ended(sys._getframe(1))
+        if self.main.iterations == 1:
+            self.handsfree.choose(self, loop, None)
+
+    def ended(self, loop: _core.Loop, exhausted: bool) -> None:
+        """The loop was left."""
+        self.main.finish()
+        self.handsfree.choose(self, loop, exhausted)
+
+    def measure(self, loop: _core.Loop) -> tuple[int, float]:
+        """Return how likely this is the main loop; compares."""
+        score = 3 if loop.trained else (self.promise if loop.recorded else self.promise - 1)
+        return score, time.perf_counter() - self.begun
+
+
+@dataclass
+class Block:
+    """A loop directly inside a candidate."""
+
+    main: MainLoop
+    begun: float
+
+    def iteration_ended(self, loop: _core.Loop) -> None:
+        """Nothing is noted between the iterations of a block."""
+
+    def ended(self, loop: _core.Loop, exhausted: bool) -> None:
+        """At its natural end the state may be checkpointed: replay can restore instead of run."""
+        worth = loop.trained or loop.recorded or time.perf_counter() - self.begun > _WORTH_SECONDS
+        if exhausted and worth and self.main.active:
+            self.main.block_ended(loop.name, loop.index + 1, sys._getframe(1))
+
+
+_WORTH_SECONDS = 0.002
+
+
+class HandsFree:
+    """Watches the loops of the main thread for one recording session."""
+
+    def __init__(self, session: RecordSession, programs: Programs) -> None:
+        self._session = session
+        self._programs = programs
+        self._best: Candidate | None = None
+        self._latest: Candidate | None = None
+        self._hooked = False
+        self._pid, self._thread = os.getpid(), threading.get_ident()
+        self._importer = Importer(session.user.is_user_file, programs.compile)
+        self._importer.install()
+        _core.set_loop_watcher(self.watch)
+
+    def remove(self) -> None:
+        """Stop watching."""
+        _core.set_loop_watcher(None)
+        self._importer.remove()
+
+    def watch(self, loop: _core.Loop) -> Candidate | Block | None:
+        """Decide what a loop is that begins outside of all others or directly in a candidate."""
+        if os.getpid() != self._pid or threading.get_ident() != self._thread:
+            return None
+        now = time.perf_counter()
+        if loop.depth:
+            return Block(self._latest.main, now) if self._latest else None
+        self._hook_optimizers()
+        promise = self._programs.training.promise(loop.key)
+        main = self._session.enter_candidate(loop.name, sys._getframe(1)) if promise else None
+        if main is None:
+            return None
+        self._latest = Candidate(self, main, promise, now)
+        return self._latest
+
+    def world(self, frame: Any) -> World:
+        """Return the state to capture, for a main loop that begins in ``frame``."""
+        user = self._session.user
+        return World(user, named_objects(user, frame))
+
+    def choose(self, candidate: Candidate, loop: _core.Loop, exhausted: bool | None) -> None:
+        """Make a loop the run's main one if it is better than what was known; None: it goes on."""
+        candidate.rank = candidate.measure(loop)
+        better = self._best in (None, candidate) or candidate.rank > self._best.rank
+        if not better:
+            return
+        self._best = candidate
+        done = None if exhausted is None else loop.index + 1
+        how = None if exhausted is None else "exhausted" if exhausted else "break"
+        main = {"loop": loop.name, "iterations": done, "exit": how}
+        self._session.choose_main(main, candidate.main.world.named)
+
+    def _hook_optimizers(self) -> None:
+        """Learn of every optimizer step, once torch is there."""
+        optimizers = sys.modules.get("torch.optim.optimizer")
+        if self._hooked or optimizers is None:
+            return
+        self._hooked = True
+        optimizers.register_optimizer_step_post_hook(lambda *_: _core.mark_training())
