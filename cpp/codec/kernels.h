@@ -51,6 +51,17 @@ struct Kernels {
   void (*merge)(Transform transform, unsigned width, const std::uint8_t* const* planes,
                 const std::uint8_t* base, std::size_t count, std::uint8_t* out);
 
+  // Leaves out the elements that are zero after the transform: appends the others to `elements`,
+  // which has room for one more than there are, and bit i % 4 of nibbles[i / 4] says whether
+  // element i is there. Returns how many are. `spread` is the inverse, with one readable element
+  // too many.
+  std::size_t (*compact)(Transform transform, unsigned width, const std::uint8_t* in,
+                         const std::uint8_t* base, std::size_t count, std::uint8_t* elements,
+                         std::uint8_t* nibbles);
+  void (*spread)(Transform transform, unsigned width, const std::uint8_t* elements,
+                 const std::uint8_t* nibbles, const std::uint8_t* base, std::size_t count,
+                 std::uint8_t* out);
+
   // Takes `blocks` times kRansLanes symbols, last first; writes words of 16 bits downwards from
   // `at` and returns where the lowest begins. 16 bytes below that may be overwritten.
   std::uint8_t* (*encode)(std::uint32_t* states, const RansEncodeTable& table,

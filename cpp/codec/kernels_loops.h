@@ -98,6 +98,36 @@ void merge_as(const uint8_t* const* planes, const uint8_t* __restrict base, size
   }
 }
 
+template <Transform T, typename U>
+size_t compact_as(const uint8_t* __restrict in, const uint8_t* __restrict base, size_t count,
+                  uint8_t* __restrict elements, uint8_t* __restrict nibbles) {
+  size_t kept = 0;
+  for (size_t i = 0; i < count; i += 4) {
+    unsigned nibble = 0;
+    for (size_t k = i; k < count && k < i + 4; ++k) {
+      const U x = forward<T, U>(get<U>(in, k), needs_base(T) ? get<U>(base, k) : U{0});
+      put<U>(elements, kept, x);  // written over by the next when it is zero
+      kept += x != 0;
+      nibble |= static_cast<unsigned>(x != 0) << (k - i);
+    }
+    nibbles[i / 4] = static_cast<uint8_t>(nibble);
+  }
+  return kept;
+}
+
+template <Transform T, typename U>
+void spread_as(const uint8_t* __restrict elements, const uint8_t* __restrict nibbles,
+               const uint8_t* __restrict base, size_t count, uint8_t* __restrict out) {
+  size_t taken = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const unsigned there = nibbles[i / 4] >> (i % 4) & 1;
+    const U x =
+        static_cast<U>(get<U>(elements, taken) & static_cast<U>(U{0} - static_cast<U>(there)));
+    taken += there;
+    put<U>(out, i, backward<T, U>(x, needs_base(T) ? get<U>(base, i) : U{0}));
+  }
+}
+
 // Calls `use.template run<Transform, element type>()`.
 template <typename U, typename Use>
 void with_transform(Transform transform, const Use& use) {
@@ -148,6 +178,26 @@ struct Merge {
   }
 };
 
+struct Compact {
+  const uint8_t *in, *base;
+  size_t count;
+  uint8_t *elements, *nibbles;
+  size_t* kept;
+  template <Transform T, typename U>
+  void run() const {
+    *kept = compact_as<T, U>(in, base, count, elements, nibbles);
+  }
+};
+struct Spread {
+  const uint8_t *elements, *nibbles, *base;
+  size_t count;
+  uint8_t* out;
+  template <Transform T, typename U>
+  void run() const {
+    spread_as<T, U>(elements, nibbles, base, count, out);
+  }
+};
+
 void split(Transform transform, unsigned width, const uint8_t* in, const uint8_t* base,
            size_t count, uint8_t* planes) {
   with_types(transform, width, Split{in, base, count, planes});
@@ -155,6 +205,17 @@ void split(Transform transform, unsigned width, const uint8_t* in, const uint8_t
 void merge(Transform transform, unsigned width, const uint8_t* const* planes, const uint8_t* base,
            size_t count, uint8_t* out) {
   with_types(transform, width, Merge{planes, base, count, out});
+}
+
+size_t compact(Transform transform, unsigned width, const uint8_t* in, const uint8_t* base,
+               size_t count, uint8_t* elements, uint8_t* nibbles) {
+  size_t kept = 0;
+  with_types(transform, width, Compact{in, base, count, elements, nibbles, &kept});
+  return kept;
+}
+void spread(Transform transform, unsigned width, const uint8_t* elements, const uint8_t* nibbles,
+            const uint8_t* base, size_t count, uint8_t* out) {
+  with_types(transform, width, Spread{elements, nibbles, base, count, out});
 }
 
 }  // namespace

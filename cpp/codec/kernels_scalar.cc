@@ -48,7 +48,7 @@ struct Lane {
 
 }  // namespace
 
-extern const Kernels kScalarKernels{"scalar", &split, &merge, &rans_encode<Lane>,
-                                    &rans_decode<Lane>};
+extern const Kernels kScalarKernels{
+    "scalar", &split, &merge, &compact, &spread, &rans_encode<Lane>, &rans_decode<Lane>};
 
 }  // namespace flor

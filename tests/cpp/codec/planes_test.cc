@@ -81,23 +81,27 @@ TEST_CASE("every kernel, width and transform gives every content back, with the 
   const Buffer now = bytes_of(next_step(weights(20000, 1), 2)),
                before = bytes_of(weights(20000, 1));
   const Buffer random = noise(80000, 3), zeros(80000);
-  for (const Bytes content : {Bytes(now), Bytes(random), Bytes(zeros)})
+  Buffer half = now;  // floats, every other row of zeros
+  for (std::size_t i = 0; i < half.size(); ++i)
+    if (i / 512 % 2 == 0) half[i] = std::byte{0};
+  for (const Bytes content : {Bytes(now), Bytes(random), Bytes(zeros), Bytes(half)})
     for (const Transform transform : kAllTransforms)
-      for (const std::uint8_t width : {1, 2, 4, 8})
-        for (const std::size_t length : kLengths) {
-          // From an odd address on.
-          const Bytes in = content.subspan(1, length);
-          const Bytes base = needs_base(transform) ? Bytes(before).subspan(1, length) : Bytes();
-          Buffer first;
-          for (const Kernels* kernels : all_kernels()) {
-            Buffer coded;
-            encode_planes({width, transform}, in, base, coded, *kernels);
-            if (kernels == all_kernels().front()) first = coded;
-            CAPTURE(kernels->name, static_cast<int>(transform), int{width}, length);
-            REQUIRE(coded == first);
-            REQUIRE(std::ranges::equal(decoded(coded, base, length, *kernels), in));
+      for (const bool is_sparse : {false, true})
+        for (const std::uint8_t width : {1, 2, 4, 8})
+          for (const std::size_t length : kLengths) {
+            // From an odd address on.
+            const Bytes in = content.subspan(1, length);
+            const Bytes base = needs_base(transform) ? Bytes(before).subspan(1, length) : Bytes();
+            Buffer first;
+            for (const Kernels* kernels : all_kernels()) {
+              Buffer coded;
+              encode_planes({width, transform, is_sparse}, in, base, coded, *kernels);
+              if (kernels == all_kernels().front()) first = coded;
+              CAPTURE(kernels->name, static_cast<int>(transform), is_sparse, int{width}, length);
+              REQUIRE(coded == first);
+              REQUIRE(std::ranges::equal(decoded(coded, base, length, *kernels), in));
+            }
           }
-        }
 }
 
 TEST_CASE("this processor's kernels are among those tested") {
@@ -168,10 +172,12 @@ TEST_CASE("frequencies sum up, keep every symbol, and survive their encoding") {
 TEST_CASE("a cut or changed encoding is corrupt or decodes to something, within bounds") {
   const Buffer now = bytes_of(next_step(weights(700, 1), 2)), before = bytes_of(weights(700, 1));
   for (const Kernels* kernels : all_kernels())
-    for (const Transform transform : {Transform::kRotate, Transform::kFloatDifference}) {
+    for (const auto& [transform, sparse] : {std::pair{Transform::kRotate, false},
+                                           {Transform::kFloatDifference, false},
+                                           {Transform::kXor, true}}) {
       const Bytes base = needs_base(transform) ? Bytes(before) : Bytes();
       Buffer coded;
-      encode_planes({4, transform}, now, base, coded, *kernels);
+      encode_planes({4, transform, sparse}, now, base, coded, *kernels);
       for (std::size_t keep = 0; keep < coded.size(); ++keep) {
         // A buffer of its own, so that ASan sees one byte too many.
         const Buffer cut(coded.begin(), coded.begin() + static_cast<std::ptrdiff_t>(keep));
@@ -222,6 +228,12 @@ TEST_CASE("golden encodings are read as ever") {
   encode_planes({4, Transform::kFloatDifference}, plain, base, coded);
   REQUIRE(decoded(testing::golden_file("codec/planes_difference", coded), base, plain.size(),
                   kernels()) == plain);
+  Buffer gaps = plain;
+  for (std::size_t i = 0; i < gaps.size(); ++i)
+    if (i / 36 % 3 == 0) gaps[i] = std::byte{0};
+  encode_planes({4, Transform::kRotate, true}, gaps, {}, coded);
+  REQUIRE(decoded(testing::golden_file("codec/planes_sparse", coded), {}, gaps.size(), kernels()) ==
+          gaps);
 }
 
 }  // namespace flor
