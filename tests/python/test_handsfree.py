@@ -1,0 +1,325 @@
+"""Rewritten loops behave as written ones, and know where the thread is."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import json
+import subprocess
+import sys
+import threading
+import traceback
+
+import pytest
+from oracle import environment, logs
+
+from flor import _core
+from flor.instrument.rewrite import compile_loops, rewrite
+from flor.instrument.source import read_source
+from flor.instrument.training import Training
+
+PROGRAMS = {
+    "while_else": """
+        n = 0
+        while n < 3:
+            n += 1
+            if n == 2:
+                continue
+            print(n)
+        else:
+            print("else", n)
+    """,
+    "while_true": """
+        n = 0
+        while True:
+            n += 1
+            print(n)
+            if n > 2:
+                break
+        else:
+            print("never")
+    """,
+    "walrus": """
+        it = iter([3, 2, 0, 9])
+        while (n := next(it)):
+            print(n)
+        print(list(it))
+    """,
+    "for_else": """
+        for a, (b, *c) in [(1, (2, 3)), (4, (5, 6, 7))]:
+            print(a, b, c)
+        else:
+            print("all")
+        for x in range(9):
+            if x > 1:
+                break
+            print(x)
+        else:
+            print("never")
+    """,
+    "generators": """
+        def numbers(n):
+            try:
+                for i in range(n):
+                    print("made", i)
+                    yield i
+            finally:
+                print("closed")
+        for a, b in zip(numbers(3), numbers(5)):
+            print(a, b)
+        for i in numbers(9):
+            if i:
+                break
+        print("after")
+    """,
+    "recursion": """
+        def depth(n):
+            while n:
+                print(n)
+                n -= 1
+                for _ in range(n):
+                    depth(n - 1)
+                    break
+            return n
+        depth(3)
+    """,
+    "exceptions": """
+        def risky():
+            for i in range(3):
+                try:
+                    print(1 // (i - 1))
+                except ZeroDivisionError as error:
+                    print("caught", error)
+                else:
+                    continue
+                finally:
+                    print("finally", i)
+        risky()
+        for not_iterable in 5 if len("a") else ():
+            print("never")
+    """,
+    "async": """
+        import asyncio
+        async def ticks():
+            for i in range(2):
+                await asyncio.sleep(0)
+                yield i
+        async def main():
+            async for tick in ticks():
+                print(tick)
+            for _ in range(2):
+                await asyncio.sleep(0)
+        asyncio.run(main())
+    """,
+    "names": """
+        class Box:
+            for field in ("a", "b"):
+                locals()[field] = len(field)
+        print(sorted(vars(Box)))
+        for self_name in range(1):
+            print(sorted(name for name in globals() if not name.startswith("__")))
+        print([y for x in range(2) for y in [x, len(str(x))]])
+    """,
+}
+
+
+def text_of(name: str) -> str:
+    lines = PROGRAMS[name].splitlines()[1:]
+    return "\n".join(line[8:] for line in lines) + "\n"
+
+
+def sites(site, suspends, counted):
+    return _core.LoopSite(site.name or "loop", site.call_span, suspends, counted)
+
+
+def outcome(code, path) -> str:
+    """What a program prints, and its traceback if it ends with one."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(code, {"__name__": "program", "__file__": str(path)})
+        except Exception as error:
+            trace = error.__traceback__.tb_next  # without this file
+            out.write("".join(traceback.format_exception(type(error), error, trace)))
+    # What is not iterable is underlined by us, and by Python not: the one difference known.
+    return "\n".join(line for line in out.getvalue().splitlines() if line.strip(" ^"))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_rewritten_program_does_the_same(tmp_path, name):
+    path = tmp_path / "program.py"
+    path.write_text(text_of(name))
+    source = read_source(str(path))
+    plain = outcome(compile(source.text, str(path), "exec"), path)
+    assert outcome(compile_loops(source, str(path), sites), path) == plain
+    assert "__flor_loop__" in __import__("ast").unparse(rewrite(source).tree)
+
+
+def test_the_context_is_where_the_thread_is():
+    outer, inner, lazy = (
+        _core.LoopSite("epoch"),
+        _core.LoopSite("step"),
+        _core.LoopSite("i", None, True),
+    )
+
+    def generator():
+        for i in lazy(range(2)):
+            seen.append(("in", _core.context_path()))
+            yield i
+
+    seen = []
+    _core.context_reset()
+    for _ in outer(range(2)):
+        for _ in inner(generator()):
+            seen.append(("out", _core.context_path()))
+        for _ in inner(range(1)):
+            seen.append(("again", _core.context_path()))
+    epochs = {name for _, path in seen for name, _ in path[:1]}
+    assert len(epochs) == 1 and epochs.pop().startswith("epoch")
+    tails = [(kind, path[1:]) for kind, path in seen][:5]
+    assert tails == [
+        ("in", [("i", 0)]),
+        ("out", [("step", 0)]),
+        ("in", [("step", 0), ("i", 1)]),
+        ("out", [("step", 1)]),
+        ("again", [("step#2", 0)]),
+    ]
+    assert _core.context_path() == []
+
+
+def test_a_loop_left_on_another_thread_is_left():
+    site = _core.LoopSite("somewhere", None, True)
+
+    def numbers():
+        for i in site(range(5)):
+            yield -i
+
+    kept = numbers()
+    thread = threading.Thread(target=next, args=(kept,))
+    thread.start()
+    thread.join()
+    del kept
+    gc.collect()
+    assert _core.context_path() == []
+
+
+def test_the_watcher_is_told_of_outer_loops_and_their_ends():
+    told = []
+
+    class Handler:
+        def iteration_ended(self, loop):
+            told.append(("iteration", loop.name.partition("#")[0], loop.index))
+
+        def ended(self, loop, exhausted):
+            told.append(("end", loop.name.partition("#")[0], exhausted))
+
+    outer, inner, deep = (_core.LoopSite(name) for name in ("outer", "inner", "deep"))
+    _core.set_loop_watcher(lambda loop: Handler())
+    try:
+        for a in outer(range(2)):
+            for _ in inner(range(2)):
+                if a:
+                    break
+                for _ in deep(range(2)):
+                    pass
+    finally:
+        _core.set_loop_watcher(None)
+    assert told == [
+        ("iteration", "inner", 0),
+        ("iteration", "inner", 1),
+        ("end", "inner", True),
+        ("iteration", "outer", 0),
+        ("end", "inner", False),
+        ("iteration", "outer", 1),
+        ("end", "outer", True),
+    ]
+
+
+def test_a_watcher_that_fails_fails_the_loop():
+    _core.set_loop_watcher(lambda loop: 1 / 0)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            _core.LoopSite("loop")([1])
+    finally:
+        _core.set_loop_watcher(None)
+    assert _core.context_path() == []
+
+
+def test_which_loops_may_train(tmp_path):
+    text = """
+def train(net, opt):
+    for batch in net:
+        opt.step()
+
+def tell():
+    print("hello")
+
+for name in dir():
+    str(name)
+for x in range(3):
+    tell()
+for epoch in range(3):
+    train(None, None)
+"""
+    source = read_source("/program.py", text)
+    training = Training()
+    training.add(source)
+    promises = {}
+    for site in __import__("flor.instrument.loops", fromlist=["x"]).find_loops(rewrite(source)):
+        promises[site.name] = training.promise(("/program.py", site.call_span))
+    assert promises == {"batch": 2, "name": 0, "x": 0, "epoch": 2}
+
+
+TRAIN = """
+import numpy as np
+
+def batches(rng, n):
+    for _ in range(n):
+        yield rng.normal(size=4)
+
+def main():
+    rng = np.random.default_rng(0)
+    weights = np.zeros(4)
+    for epoch in range(12):
+        for batch in batches(rng, 30):
+            weights += 0.1 * (batch.sum() - weights)
+        print("epoch", epoch, weights.sum())
+
+main()
+"""
+
+
+def test_an_unmodified_program_is_recorded_and_asked(tmp_path):
+    """NumPy alone: the loop that prints is the main one; a question outside runs no inner step."""
+    store = tmp_path / ".flor"
+
+    def flor(*words):
+        command = [sys.executable, "-m", "flor", *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment(store), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    plain = subprocess.run(
+        [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    done = flor("record", "--overhead", "1", "train.py")
+    assert (done.returncode, done.stdout) == (0, plain.stdout), done.stderr
+    rows = logs(store, tmp_path)
+    assert [row["context"] for row in rows] == [[["epoch", e]] for e in range(12)]
+    probe = '        print("first", weights[0])\n        print("epoch"'
+    script.write_text(TRAIN.replace('        print("epoch"', probe))
+    asked = flor("replay", "--report", "report.json")
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    oracle = subprocess.run(
+        [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    new = [row for row in logs(store, tmp_path) if row["origin"] == "replay"]
+    assert [row["value"] for row in new] == [
+        line for line in oracle.stdout.splitlines() if line.startswith("first")
+    ]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["verdict"] == "verified" and report["fallback"] == "none"
