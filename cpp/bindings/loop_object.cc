@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <string>
 
@@ -16,6 +17,7 @@ namespace flor::bindings {
 // One loop of the source.
 struct LoopSite {
   PyObject ob_base;
+  vectorcallfunc call;
   PyObject* name;  // interned str
   PyObject* key;   // anything: how its maker finds it again
   bool suspends;   // in a generator: not active while that waits
@@ -47,6 +49,10 @@ PyObject* watcher = nullptr;
 PyObject* text_iteration_ended = nullptr;
 PyObject* text_ended = nullptr;
 PyObject* empty_tuple = nullptr;
+// Loops are made and dropped by the million: a few are kept.
+constexpr std::size_t kFree = 16;
+std::array<LoopObject*, kFree> free_loops;
+std::size_t free_count = 0;
 std::mutex owners;  // guards LoopObject::owner against a thread that ends without the GIL
 
 bool is_suspended(const LoopObject& loop) {
@@ -114,7 +120,10 @@ void number(LogThread& thread, LoopObject& loop) {
 }
 
 void leave(LoopObject& loop) {
-  const std::lock_guard lock(owners);
+  if (loop.owner == nullptr) return;
+  // Its own thread can't end meanwhile.
+  std::unique_lock<std::mutex> lock(owners, std::defer_lock);
+  if (loop.owner != &this_log_thread()) lock.lock();
   if (loop.owner == nullptr) return;
   auto& active = loop.owner->loops.active;
   if (!active.empty() && active.back() == &loop)
@@ -181,7 +190,10 @@ void loop_dealloc(PyObject* object) {
   loop_clear(object);
   delete self->children;
   Py_DECREF(self->site);
-  PyObject_GC_Del(object);
+  if (free_count < kFree)
+    free_loops[free_count++] = self;
+  else
+    PyObject_GC_Del(object);
 }
 
 bool is_scalar(PyObject* item) noexcept {
@@ -200,6 +212,12 @@ PyObject* finish_loop(LoopObject* self) {
   return nullptr;
 }
 
+void keep(LoopObject* self, PyObject* item) {
+  if (!is_scalar(item)) item = nullptr;
+  Py_XINCREF(item);
+  Py_XSETREF(self->item, item);
+}
+
 inline PyObject* advance(LoopObject* self) {
   if (self->finished) [[unlikely]]
     return finish_loop(self);
@@ -211,13 +229,9 @@ inline PyObject* advance(LoopObject* self) {
   PyObject* item = (*Py_TYPE(self->iterator)->tp_iternext)(self->iterator);
   if (item == nullptr) [[unlikely]]
     return finish_loop(self);
-  ++self->index;
-  if (is_scalar(item)) {
-    Py_INCREF(item);
-    Py_XSETREF(self->item, item);
-  } else if (self->item != nullptr) {
-    Py_CLEAR(self->item);
-  }
+  // The item goes with a record's context. Most loops never have one: kept are the first item, and
+  // those of loops that somebody has asked for.
+  if (++self->index == 0 || self->synced >= 0 || self->handler != nullptr) keep(self, item);
   return item;
 }
 
@@ -328,7 +342,13 @@ PyTypeObject loop_type = [] {
 // -- LoopSite -------------------------------------------------------------------------------------
 
 LoopObject* new_loop(LoopSite* site, PyObject* iterable) {
-  auto* loop = PyObject_GC_New(LoopObject, &loop_type);
+  LoopObject* loop = nullptr;
+  if (free_count > 0) {
+    loop = free_loops[--free_count];
+    PyObject_Init(reinterpret_cast<PyObject*>(loop), &loop_type);
+  } else {
+    loop = PyObject_GC_New(LoopObject, &loop_type);
+  }
   if (loop == nullptr) return nullptr;
   Py_INCREF(site);
   Py_XINCREF(iterable);
@@ -383,8 +403,8 @@ bool begin(LogThread& thread, LoopObject* loop) {
   return loop->iterator != nullptr;
 }
 
-PyObject* site_call(PyObject* object, PyObject* arguments, PyObject*) {
-  PyObject* iterable = PyTuple_GET_SIZE(arguments) == 0 ? nullptr : PyTuple_GET_ITEM(arguments, 0);
+PyObject* site_call(PyObject* object, PyObject* const* arguments, std::size_t count, PyObject*) {
+  PyObject* iterable = PyVectorcall_NARGS(count) == 0 ? nullptr : arguments[0];
   LoopObject* loop = new_loop(reinterpret_cast<LoopSite*>(object), iterable);
   if (loop == nullptr) return nullptr;
   PyObject_GC_Track(reinterpret_cast<PyObject*>(loop));
@@ -421,6 +441,7 @@ PyObject* site_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) 
   Py_INCREF(name);
   PyUnicode_InternInPlace(&name);
   Py_INCREF(key);
+  self->call = site_call;
   self->name = name;
   self->key = key;
   self->suspends = suspends != 0;
@@ -452,10 +473,11 @@ PyTypeObject site_type = [] {
       "A loop of the source: called with an iterable, or without one for a `while`, it returns the "
       "iterator to loop over.";
   type.tp_basicsize = sizeof(LoopSite);
-  type.tp_flags = Py_TPFLAGS_DEFAULT;
+  type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL;
   type.tp_new = site_new;
   type.tp_dealloc = site_dealloc;
-  type.tp_call = site_call;
+  type.tp_call = PyVectorcall_Call;
+  type.tp_vectorcall_offset = offsetof(LoopSite, call);
   type.tp_methods = site_methods;
   type.tp_members = site_members;
   return type;
@@ -513,7 +535,8 @@ void sync_loops(LogThread& thread) {
     }
     if (loop->token == 0) loop->token = thread.contexts.enter_as(full_name(*loop));
     if (loop->synced == loop->index) continue;  // before the first iteration too
-    thread.contexts.step(loop->token, loop->index, scalar_text(loop->item));
+    const bool known = loop->index == 0 || loop->synced >= 0 || loop->handler != nullptr;
+    thread.contexts.step(loop->token, loop->index, scalar_text(known ? loop->item : nullptr));
     loop->synced = loop->index;
   }
 }
