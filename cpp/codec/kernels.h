@@ -62,6 +62,16 @@ struct Kernels {
                  const std::uint8_t* nibbles, const std::uint8_t* base, std::size_t count,
                  std::uint8_t* out);
 
+  // Codes of x - base (base may be null) in steps of `step`, at most `most` away from 0, rounded to
+  // the nearest; returns the largest |x - what dequantize gives|, not a number when some x is none
+  // or infinite.
+  float (*quantize)(const float* x, const float* base, std::size_t count, float step, float most,
+                    std::int8_t* codes);
+  void (*dequantize)(const std::int8_t* codes, const float* base, std::size_t count, float step,
+                     float* out);
+  // The largest |x - base|; not a number when some is none or infinite.
+  float (*largest)(const float* x, const float* base, std::size_t count);
+
   // Takes `blocks` times kRansLanes symbols, last first; writes words of 16 bits downwards from
   // `at` and returns where the lowest begins. 16 bytes below that may be overwritten.
   std::uint8_t* (*encode)(std::uint32_t* states, const RansEncodeTable& table,

@@ -98,8 +98,16 @@ struct Lanes8 {
 
 }  // namespace
 
-extern const Kernels kAvx2Kernels{
-    "avx2", &split, &merge, &compact, &spread, &rans_encode<Lanes8>, &rans_decode<Lanes8>};
+extern const Kernels kAvx2Kernels{"avx2",
+                                  &split,
+                                  &merge,
+                                  &compact,
+                                  &spread,
+                                  &quantize,
+                                  &dequantize,
+                                  &largest,
+                                  &rans_encode<Lanes8>,
+                                  &rans_decode<Lanes8>};
 
 }  // namespace flor
 #endif

@@ -64,8 +64,16 @@ struct Lanes16 {
 
 }  // namespace
 
-extern const Kernels kAvx512Kernels{
-    "avx512", &split, &merge, &compact, &spread, &rans_encode<Lanes16>, &rans_decode<Lanes16>};
+extern const Kernels kAvx512Kernels{"avx512",
+                                    &split,
+                                    &merge,
+                                    &compact,
+                                    &spread,
+                                    &quantize,
+                                    &dequantize,
+                                    &largest,
+                                    &rans_encode<Lanes16>,
+                                    &rans_decode<Lanes16>};
 
 }  // namespace flor
 #endif

@@ -218,5 +218,62 @@ void spread(Transform transform, unsigned width, const uint8_t* elements, const 
   with_types(transform, width, Spread{elements, nibbles, base, count, out});
 }
 
+// Quantizing. No fused multiply-add anywhere: every instruction set must round alike (the build
+// says -ffp-contract=off). Adding and taking away 1.5 × 2^23 rounds to the nearest integer, ties to
+// even.
+constexpr float kRounder = 12582912.0F;
+
+inline float magnitude(float x) { return __builtin_fabsf(x); }
+// Finite values stay 0; anything else is not a number from here on.
+inline float poison(float x) { return x - x; }
+
+template <bool kHasBase>
+float largest_as(const float* __restrict x, const float* __restrict base, size_t count) {
+  float most = 0, bad = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const float d = kHasBase ? x[i] - base[i] : x[i];
+    most = magnitude(d) > most ? magnitude(d) : most;
+    bad = bad + poison(d);
+  }
+  return most + bad;
+}
+float largest(const float* x, const float* base, size_t count) {
+  return base != nullptr ? largest_as<true>(x, base, count) : largest_as<false>(x, base, count);
+}
+
+template <bool kHasBase>
+float quantize_as(const float* __restrict x, const float* __restrict base, size_t count, float step,
+                  float most, int8_t* __restrict codes) {
+  const float inverse = 1 / step;
+  float error = 0, bad = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const float before = kHasBase ? base[i] : 0.0F;
+    float code = ((x[i] - before) * inverse + kRounder) - kRounder;
+    code = code > most ? most : code;
+    code = code < -most ? -most : code;
+    codes[i] = static_cast<int8_t>(static_cast<int32_t>(code));
+    const float off = x[i] - (before + code * step);
+    error = magnitude(off) > error ? magnitude(off) : error;
+    bad = bad + poison(off);
+  }
+  return error + bad;
+}
+float quantize(const float* x, const float* base, size_t count, float step, float most,
+               int8_t* codes) {
+  return base != nullptr ? quantize_as<true>(x, base, count, step, most, codes)
+                         : quantize_as<false>(x, base, count, step, most, codes);
+}
+
+template <bool kHasBase>
+void dequantize_as(const int8_t* __restrict codes, const float* __restrict base, size_t count,
+                   float step, float* __restrict out) {
+  for (size_t i = 0; i < count; ++i)
+    out[i] = (kHasBase ? base[i] : 0.0F) + static_cast<float>(codes[i]) * step;
+}
+void dequantize(const int8_t* codes, const float* base, size_t count, float step, float* out) {
+  if (base != nullptr) return dequantize_as<true>(codes, base, count, step, out);
+  dequantize_as<false>(codes, base, count, step, out);
+}
+
 }  // namespace
 }  // namespace flor

@@ -49,6 +49,7 @@ struct Lane {
 }  // namespace
 
 extern const Kernels kScalarKernels{
-    "scalar", &split, &merge, &compact, &spread, &rans_encode<Lane>, &rans_decode<Lane>};
+    "scalar",  &split,      &merge,   &compact,           &spread,
+    &quantize, &dequantize, &largest, &rans_encode<Lane>, &rans_decode<Lane>};
 
 }  // namespace flor

@@ -138,7 +138,7 @@ class ChunkStore {
   // difference to this one on the way that led here.
   void read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from, MutableBytes out,
                   int depth = 0);
-  // One copy, decoded whole and proved by its name.
+  // One copy, decoded whole and, at depth 0, proved by its name.
   void read_place(const ChunkPlace& place, MutableBytes out, int depth);
   void decode_place(const ChunkPlace& place, Bytes stored, MutableBytes out, int depth);
   std::optional<std::vector<ChunkPlace>> contiguous_places(const ContentRef& ref,

@@ -28,10 +28,12 @@ __all__: list[str] = [
     "context_path",
     "context_reset",
     "context_step",
+    "dequantize",
     "get_active",
     "log",
     "log_encoded",
     "mark_training",
+    "quantize",
     "read_log",
     "set_active",
     "set_loop_watcher",
@@ -331,6 +333,11 @@ def context_step(token: int, index: int, value: str | None = None, /) -> None:
     Begins an iteration of an entered loop; value is JSON text of at most 64 KiB.
     """
 
+def dequantize(encoded: typing.Any, out: typing.Any, base: typing.Any = None) -> None:
+    """
+    Decode into float32 `out`.
+    """
+
 def get_active() -> typing.Any:
     """
     The active writer; None in a forked child.
@@ -351,6 +358,11 @@ def log_encoded(name: str, kind: int, payload: typing.Any, /) -> None:
 def mark_training() -> None:
     """
     Marks the calling thread's loops as containing a training step.
+    """
+
+def quantize(values: typing.Any, bits: int, base: typing.Any = None) -> tuple[typing.Any, ...]:
+    """
+    Codes of float32 values (of 2 to 8 bits, a step per 8192), as a difference to `base` when it is given: (bytes, largest absolute error).
     """
 
 def read_log(directory: str, tolerant: bool = False) -> LogRecords:

@@ -173,8 +173,8 @@ TEST_CASE("a cut or changed encoding is corrupt or decodes to something, within 
   const Buffer now = bytes_of(next_step(weights(700, 1), 2)), before = bytes_of(weights(700, 1));
   for (const Kernels* kernels : all_kernels())
     for (const auto& [transform, sparse] : {std::pair{Transform::kRotate, false},
-                                           {Transform::kFloatDifference, false},
-                                           {Transform::kXor, true}}) {
+                                            {Transform::kFloatDifference, false},
+                                            {Transform::kXor, true}}) {
       const Bytes base = needs_base(transform) ? Bytes(before) : Bytes();
       Buffer coded;
       encode_planes({4, transform, sparse}, now, base, coded, *kernels);
