@@ -18,6 +18,7 @@ ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "layout": {"errors", "files"},
+    "lossy": {"errors", "_core"},
     "solo": {"layout"},
     "capture": BASE,
     "instrument": {"errors", "files"},
