@@ -17,8 +17,8 @@ from flor.cli.options import parse_setting, store_option
 @click.option(
     "--overhead",
     type=click.FloatRange(0, 1, min_open=True),
-    default=1 / 15,
-    show_default="1/15",
+    default=None,
+    show_default="the script's, else 1/15",
     help="The most that recording may add to the run's time, a fraction.",
 )
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="The value of flor.arg K.")
@@ -27,7 +27,7 @@ from flor.cli.options import parse_setting, store_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
 @store_option
 def record(
-    overhead: float,
+    overhead: float | None,
     settings: tuple[str, ...],
     strict: bool,
     module: str | None,

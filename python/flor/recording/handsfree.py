@@ -24,6 +24,7 @@ from flor.instrument.loops import LoopSite, find_loops
 from flor.instrument.rewrite import compile_loops
 from flor.instrument.source import Source, read_source
 from flor.instrument.training import Training
+from flor.recording.loops import known_length
 from flor.recording.mainloop import MainLoop
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ class Candidate:
     main: MainLoop
     promise: int  # 2: its body may train, 1: it may log
     begun: float
+    length: int  # -1: not known
     rank: tuple[int, float] = (0, 0.0)
 
     def iteration_ended(self, loop: _core.Loop) -> None:
         """An iteration is over, the next one has not begun."""
-        self.main.iteration_ended(sys._getframe(1))
+        self.main.iteration_ended(sys._getframe(1), loop.index + 1 == self.length)
         if self.main.iterations == 1:
             self.handsfree.choose(self, loop, None)
 
@@ -133,13 +135,16 @@ class HandsFree:
         main = self._session.enter_candidate(loop.name, sys._getframe(1)) if promise else None
         if main is None:
             return None
-        self._latest = Candidate(self, main, promise, now)
+        self._latest = Candidate(self, main, promise, now, known_length(loop.iterable))
         return self._latest
 
-    def world(self, frame: Any) -> World:
-        """Return the state to capture, for a main loop that begins in ``frame``."""
+    def world(self, frame: Any, named: dict[str, Any] | None) -> World:
+        """Return the state to capture, for a main loop that begins in ``frame``.
+
+        ``named``: what the program gave to ``flor.checkpointing``; None: what is found by itself.
+        """
         user = self._session.user
-        return World(user, named_objects(user, frame))
+        return World(user, named_objects(user, frame) if named is None else named)
 
     def choose(self, candidate: Candidate, loop: _core.Loop, exhausted: bool | None) -> None:
         """Make a loop the run's main one if it is better than what was known; None: it goes on."""

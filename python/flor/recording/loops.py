@@ -31,6 +31,11 @@ def pop_loop(loop: Any) -> None:
     _active.refs = [weakref.ref(other) for other in active_loops() if other is not loop]
 
 
+def known_length(iterable: Any) -> int:
+    """Return how many items a loop has, -1 where that is not known; asks built-in types only."""
+    return len(iterable) if type(iterable) in (range, list, tuple) else -1
+
+
 def scalar_text(item: Any) -> str | None:
     """Return the iteration's value as JSON when it is a plain scalar."""
     return json.dumps(item) if type(item) in (int, float, str, bool) else None
@@ -75,9 +80,8 @@ class RecordedLoop(Iterator[Any]):
         return item
 
     def _is_last(self) -> bool:
-        """Whether this iteration is known to be the last one. Asks built-in containers only."""
-        sized = isinstance(self._iterable, range | list | tuple)
-        return sized and self._index + 1 == len(self._iterable)  # type: ignore[arg-type]
+        """Whether this iteration is known to be the last one."""
+        return self._index + 1 == known_length(self._iterable)
 
     def _begin(self, frame: Any) -> None:
         loops = active_loops()

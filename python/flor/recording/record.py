@@ -25,7 +25,7 @@ from flor.recording import sources, values
 from flor.recording.clocks import Clocks
 from flor.recording.folder import Folder
 from flor.recording.handsfree import HandsFree, Programs
-from flor.recording.loops import RecordedLoop
+from flor.recording.loops import RecordedLoop, active_loops
 from flor.recording.mainloop import JSON_KIND, MainLoop
 from flor.recording.options import Options
 from flor.recording.policy import Policy
@@ -375,14 +375,16 @@ class RecordSession:
 
     def enter_candidate(self, loop: str, frame: FrameType) -> MainLoop | None:
         """Number the world for a loop that may be the main one; None where that costs too much."""
-        if self._handsfree is None or self._named:  # the program names its main loop after all
+        if self._handsfree is None or active_loops():  # inside a flor.loop of one of its modules
             return None
+        objects, overhead = self._named[-1] if self._named else (None, None)
         if self._policy is None:
-            self._policy = Policy(self.options.bound(None), disk_budget(self.options.disk_budget))
+            bound = self.options.bound(overhead)
+            self._policy = Policy(bound, disk_budget(self.options.disk_budget))
         if not self._policy.can_enter():
             return None
         self.meta["threads"] = _threads()
-        world = self._handsfree.world(frame)
+        world = self._handsfree.world(frame, objects)
         self._main = MainLoop(self, world, self._policy, loop, self._main)
         self._main.enter(frame)
         return self._main
