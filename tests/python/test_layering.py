@@ -23,7 +23,8 @@ ALLOWED = {
     "capture": BASE,
     "instrument": {"errors", "files"},
     "recording": BASE | {"capture", "instrument"},
-    "replay": BASE | {"recording", "capture", "instrument", "query"},
+    "history": BASE | {"instrument"},
+    "replay": BASE | {"history", "recording", "capture", "instrument", "query"},
     "travel": BASE | {"replay", "recording", "capture", "instrument", "query"},
     "query": BASE,
 }

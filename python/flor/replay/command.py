@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flor.errors import FlorError, InvalidError, ReplayError, RunNotFoundError
+from flor.errors import InvalidError, ReplayError
 from flor.files import storage_error, write_json
 from flor.layout import StoreLayout
-from flor.query.where import matching_runs
 from flor.replay.engine import Engine, LocalEngine, Outcome
 from flor.replay.merge import new_records, without_known, write_replay
 from flor.replay.placing import misplaced
@@ -27,14 +26,12 @@ from flor.replay.report import (
     executed_of,
     print_plan,
     print_report,
-    print_runs,
 )
 from flor.replay.request import ReplayRequest
 from flor.replay.verify import Verification, verify
 
 VERIFIED, SCRIPT_FAILED, BAD_INPUT, DIVERGED, UNVERIFIED = 0, 1, 2, 3, 5
-_CODES = {"verified": VERIFIED, "diverged": DIVERGED, "unverified": UNVERIFIED}
-_SEVERITY = (VERIFIED, UNVERIFIED, BAD_INPUT, SCRIPT_FAILED, DIVERGED)
+CODES = {"verified": VERIFIED, "diverged": DIVERGED, "unverified": UNVERIFIED}
 
 
 class ScriptError(Exception):
@@ -55,7 +52,9 @@ def run(request: ReplayRequest) -> int:
     """Replay as asked and tell about it; return the exit code. Raises FlorError for bad input."""
     layout = StoreLayout.open(request.store)
     if request.all or request.where is not None:
-        return _run_many(layout, request)
+        from flor.replay.many import run_many
+
+        return run_many(layout, request)
     recorded = RecordedRun.load(layout, layout.resolve(request.run))
     try:
         report = replay_run(recorded, request, LocalEngine())
@@ -65,40 +64,8 @@ def run(request: ReplayRequest) -> int:
     if report is None:
         return VERIFIED
     print_report(report)
-    _write_report(request, report.content())
-    return _CODES[report.verdict]
-
-
-def _run_many(layout: StoreLayout, request: ReplayRequest) -> int:
-    """Replay each run that was selected; one line each, the worst exit code."""
-    condition = request.where if request.where is not None else "true"
-    runs = matching_runs(layout, condition)
-    if not runs:
-        raise RunNotFoundError(f"no run in {layout.root} meets {condition!r}. See: flor runs")
-    rows: list[tuple[str, str, str]] = []
-    told: list[dict[str, Any]] = []
-    codes = [VERIFIED]
-    for one in runs:
-        try:
-            report = replay_run(RecordedRun.load(layout, one), request, LocalEngine())
-        except ScriptError as error:
-            sys.stderr.write(error.args[0])
-            rows.append((one, "failed", error.args[0].strip().splitlines()[-1]))
-            codes.append(SCRIPT_FAILED)
-        except FlorError as error:
-            rows.append((one, "not replayed", str(error)))
-            codes.append(BAD_INPUT)
-        else:
-            if report is not None:
-                what = f"{report.compared:,} values compared, {report.new_records:,} new records"
-                rows.append((one, report.verdict, what))
-                told.append(report.content())
-                codes.append(_CODES[report.verdict])
-    if rows:
-        print_runs(rows)
-    if not request.dry_run:
-        _write_report(request, {"runs": told})
-    return max(codes, key=_SEVERITY.index)
+    write_report(request, report.content())
+    return CODES[report.verdict]
 
 
 def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) -> Report | None:
@@ -236,7 +203,8 @@ def _worker_notes(outcomes: list[Outcome]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _write_report(request: ReplayRequest, content: dict[str, Any]) -> None:
+def write_report(request: ReplayRequest, content: dict[str, Any]) -> None:
+    """Write the file of ``--report``, if one was asked for; raises InvalidError, StorageError."""
     if request.report is None:
         return
     if not request.report.absolute().parent.is_dir():

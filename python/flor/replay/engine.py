@@ -77,7 +77,13 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Runs workers as processes of this machine, ``plan.workers`` at once."""
+    """Runs workers as processes of this machine, ``plan.workers`` at once.
+
+    ``quiet``: without a progress bar of its own.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
 
     def execute(self, plan: Plan, folder: Path) -> list[Outcome]:
         """Run the workers; Ctrl-C ends them all. Raises StorageError, CorruptError."""
@@ -88,7 +94,7 @@ class LocalEngine:
         # remove their folders, the write ban keeps them from the one above.
         temporary = tempfile.TemporaryDirectory(prefix="flor-", ignore_cleanup_errors=True)
         try:
-            with temporary, _progress(len(waiting)) as advance:
+            with temporary, _progress(len(waiting), self._quiet) as advance:
                 while waiting or running:
                     while waiting and len(running) < plan.workers:
                         number = waiting.pop(0)
@@ -159,9 +165,9 @@ def _outcome(number: int, folder: Path, process: subprocess.Popen[bytes]) -> Out
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[], None]]:
     """Show a bar of finished workers on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console

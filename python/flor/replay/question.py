@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flor.errors import ReplayError, SourceError
-from flor.files import read_json
+from flor.errors import SourceError
+from flor.history.versions import Version, decoded, read_version
 from flor.instrument.compare import Comparison, compare
 from flor.instrument.loops import LoopSite, find_loops
 from flor.instrument.reach import probed_loops
@@ -44,24 +42,15 @@ class Question:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Version:
-    """The recorded source files: texts by path below the root, the script's path among them."""
-
-    script: str
-    root: Path
-    texts: dict[str, bytes]
-
-
 def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
     """Return what today's source asks; raises SourceError where it changed beyond added statements.
 
     ``script``: today's main file, None: the recorded path. ``force``: only note the changes.
     """
-    version = _read_version(recorded)
-    today = _script_of(recorded, version, script)
+    version = read_version(recorded.layout, recorded.meta)
+    today = script_of(recorded, version, script)
     question = Question(today)
-    root = today.parents[len(Path(version.script).parts) - 1] if _inside(version) else today.parent
+    root = today.parents[len(Path(version.script).parts) - 1] if version.inside else today.parent
     files: dict[Path, bytes] = {}
     for name, old in sorted(version.texts.items()):
         path = today if name == version.script else root / name
@@ -82,34 +71,7 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
     return question
 
 
-def _inside(version: _Version) -> bool:
-    path = Path(version.script)
-    return not path.is_absolute()
-
-
-def _read_version(recorded: RecordedRun) -> _Version:
-    from flor import _core
-
-    name = str(recorded.meta.get("version") or "")
-    path = recorded.layout.version_path(name)
-    if not name or not path.is_file():
-        raise ReplayError(
-            f"run {recorded.run} has no recorded source (version {name!r}): it can't be replayed"
-        )
-    content = read_json(path)
-    store = _core.ChunkStore(str(recorded.layout.root), readonly=True)
-    try:
-        texts = {
-            file: bytes(store.get(bytes.fromhex(entry["ref"])))
-            for file, entry in content["files"].items()
-            if file.endswith(".py") or file == content["script"]
-        }
-    finally:
-        store.close()
-    return _Version(content["script"], Path(content["root"]), texts)
-
-
-def _script_of(recorded: RecordedRun, version: _Version, script: Path | None) -> Path:
+def script_of(recorded: RecordedRun, version: Version, script: Path | None) -> Path:
     """Return today's main file: the given one, else where the run's was."""
     if script is not None:
         places = [script]
@@ -125,7 +87,7 @@ def _script_of(recorded: RecordedRun, version: _Version, script: Path | None) ->
 
 
 def _compared(path: Path, old: bytes, new: Source) -> Comparison:
-    before = _decoded(old)
+    before = decoded(old)
     if before == new.text:
         return Comparison()
     return compare(read_source(f"{path} (recorded)", before), new)
@@ -162,13 +124,6 @@ def _add_comparison(question: Question, path: Path, comparison: Comparison) -> N
     question.probe_names += sorted(comparison.probe_names)
     question.changes += [f"{path.name}: {change.text}" for change in comparison.changed]
     question.changes += [f"{path.name}: {text}" for text in comparison.disturbing]
-
-
-def _decoded(text: bytes) -> str:
-    """Return a source text as Python reads it: by its coding comment, any line ends."""
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(text).readline)
-    with io.TextIOWrapper(io.BytesIO(text), encoding) as file:
-        return file.read()
 
 
 def _probed(

@@ -14,7 +14,7 @@ from rich.tree import Tree
 from flor.replay.plan import Plan
 from flor.replay.segments import NOTHING, Segment
 
-_COLOURS = {"verified": "green", "diverged": "red", "unverified": "yellow"}
+_COLOURS = {"verified": "green", "diverged": "red", "unverified": "yellow", "dry run": "cyan"}
 _WIDE = 2000
 
 
@@ -173,12 +173,30 @@ def _extent(plan: Plan, part: Segment) -> str:
     return f"execute {main}={part.start}.. to the program's end"
 
 
-def print_runs(rows: list[tuple[str, str, str]]) -> None:
-    """Print one line a run: its id, the verdict, what there is to say."""
+RunRow = tuple[str, str, str, str]
+
+
+def print_runs(rows: list[RunRow]) -> None:
+    """Print one line a run: its id, its version, the verdict, what there is to say."""
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "verdict", "what"):
+    for name in ("run", "version", "verdict", "what"):
         table.add_column(name)
-    for run, verdict, what in rows:
+    for run, version, verdict, what in rows:
         colour = _COLOURS.get(verdict, "red")
-        table.add_row(run, f"[{colour}]{verdict}[/]", escape(what))
+        table.add_row(run, version, f"[{colour}]{verdict}[/]", escape(what))
     _console().print(table)
+
+
+def print_placements(told: list[dict[str, Any]]) -> None:
+    """Print, a version once, after which line each added statement stands there, or why nowhere."""
+    versions = {str(entry["version"]): entry for entry in told if entry["version"]}
+    console = _console()
+    for version, entry in versions.items():
+        tree = Tree(f"version {version}")
+        for one in entry["placed"]:
+            notes = "".join(f" ({note})" for note in one["notes"])
+            tree.add(escape(f"{one['today']} placed after {one['there']}{notes}"))
+        for one in entry["refused"]:
+            tree.add(f"[red]{escape(one['today'])} refused:[/] {escape(one['why'])}")
+        if tree.children:
+            console.print(tree, overflow="fold")

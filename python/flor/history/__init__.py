@@ -1,0 +1,1 @@
+"""Versions of a program's source, and propagation of added statements across them."""
