@@ -39,8 +39,10 @@ struct LoopObject {
   std::int64_t synced;  // the index that the thread's context knows
   std::uint64_t token;  // in the thread's ContextStack; 0: not entered
   std::uint32_t ordinal;
-  bool finished, trained, hidden;
-  bool skipped;  // no iteration has run since items were skipped
+  bool finished, trained;
+  bool suspended;  // as of the last find_suspended()
+  bool hidden;     // suspended, and the thread's context knows it
+  bool skipped;    // no iteration has run since items were skipped
 };
 
 namespace {
@@ -55,16 +57,33 @@ std::array<LoopObject*, kFree> free_loops;
 std::size_t free_count = 0;
 std::mutex owners;  // guards LoopObject::owner against a thread that ends without the GIL
 
-bool is_suspended(const LoopObject& loop) {
-  if (!loop.site->suspends || loop.frame == nullptr) return false;
-  PyFrameObject* back = PyFrame_GetBack(loop.frame);
-  Py_XDECREF(back);
-  return back == nullptr;
+// Notes which loops belong to generators that wait: those whose frames are not on the stack. Frames
+// are compared by address only: one that is being cleared may be gone before its loop is.
+void find_suspended(ThreadLoops& loops) {
+  if (loops.suspending == 0) return;
+  std::size_t missing = 0;
+  for (LoopObject* loop : loops.active) {
+    loop->suspended = loop->site->suspends;
+    if (loop->suspended) ++missing;
+  }
+  PyFrameObject* frame = PyEval_GetFrame();
+  Py_XINCREF(frame);
+  while (frame != nullptr && missing > 0) {
+    for (LoopObject* loop : loops.active)
+      if (loop->suspended && loop->frame == frame) {
+        loop->suspended = false;
+        --missing;
+      }
+    PyFrameObject* back = PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    frame = back;
+  }
+  Py_XDECREF(frame);
 }
 
 LoopObject* innermost(const ThreadLoops& loops) {
   for (auto it = loops.active.rbegin(); it != loops.active.rend(); ++it)
-    if (loops.suspending == 0 || !is_suspended(**it)) return *it;
+    if (!(*it)->suspended) return *it;
   return nullptr;
 }
 
@@ -72,7 +91,7 @@ std::size_t depth_of(const ThreadLoops& loops) {
   if (loops.suspending == 0) return loops.active.size();
   return static_cast<std::size_t>(
       std::count_if(loops.active.begin(), loops.active.end(),
-                    [](const LoopObject* loop) { return !is_suspended(*loop); }));
+                    [](const LoopObject* loop) { return !loop->suspended; }));
 }
 
 std::string full_name(const LoopObject& loop) {
@@ -290,10 +309,11 @@ PyObject* get_iterable(PyObject* object, void*) {
 PyObject* get_depth(PyObject* object, void*) {
   auto* self = reinterpret_cast<LoopObject*>(object);
   if (self->owner == nullptr) return PyLong_FromLong(-1);
+  if (self->owner == &this_log_thread()) find_suspended(self->owner->loops);
   const auto& active = self->owner->loops.active;
   const auto end = std::find(active.begin(), active.end(), self);
-  return PyLong_FromLong(static_cast<long>(std::count_if(
-      active.begin(), end, [](const LoopObject* loop) { return !is_suspended(*loop); })));
+  return PyLong_FromLong(static_cast<long>(
+      std::count_if(active.begin(), end, [](const LoopObject* loop) { return !loop->suspended; })));
 }
 
 PyObject* get_recorded(PyObject* object, void*) {
@@ -361,7 +381,8 @@ LoopObject* new_loop(LoopSite* site, PyObject* iterable) {
   loop->children_index = loop->index = loop->synced = -1;
   loop->token = 0;
   loop->ordinal = 1;
-  loop->finished = loop->trained = loop->hidden = loop->skipped = false;
+  loop->finished = loop->trained = loop->skipped = false;
+  loop->suspended = loop->hidden = false;
   return loop;
 }
 
@@ -372,7 +393,7 @@ bool ask_watcher(LogThread& thread, LoopObject* loop) {
   if (depth == 2) {
     const auto& active = thread.loops.active;
     const auto outer = std::find_if(active.begin(), active.end(),
-                                    [](const LoopObject* each) { return !is_suspended(*each); });
+                                    [](const LoopObject* each) { return !each->suspended; });
     if ((*outer)->handler == nullptr) return true;
   }
   PyObject* asked = watcher;
@@ -388,6 +409,7 @@ bool ask_watcher(LogThread& thread, LoopObject* loop) {
 }
 
 bool begin(LogThread& thread, LoopObject* loop) {
+  find_suspended(thread.loops);
   if (loop->site->suspends) loop->frame = PyEval_GetFrame();
   number(thread, *loop);
   loop->owner = &thread;
@@ -494,8 +516,10 @@ PyObject* set_watcher(PyObject*, PyObject* callable) {
 }
 
 PyObject* mark_training(PyObject*, PyObject*) {
-  for (LoopObject* loop : this_log_thread().loops.active)
-    if (!loop->trained && !is_suspended(*loop)) loop->trained = true;
+  ThreadLoops& loops = this_log_thread().loops;
+  find_suspended(loops);
+  for (LoopObject* loop : loops.active)
+    if (!loop->suspended) loop->trained = true;
   Py_RETURN_NONE;
 }
 
@@ -526,9 +550,10 @@ void NameCounts::add(PyObject* name) {
 }
 
 void sync_loops(LogThread& thread) {
+  find_suspended(thread.loops);
   for (LoopObject* loop : thread.loops.active) {
     if (loop->site->suspends) {
-      const bool hidden = is_suspended(*loop);
+      const bool hidden = loop->suspended;
       if (hidden && loop->token == 0) continue;
       if (hidden != loop->hidden) thread.contexts.hide(loop->token, hidden);
       loop->hidden = hidden;
