@@ -44,7 +44,10 @@ def _head(run: str, meta: dict[str, Any]) -> list[str]:
     lines.append(_field("started", show_time(meta.get("started")) + (f", {took}" if took else "")))
     lines.append(_field("version", meta.get("version") or ""))
     if meta.get("parent"):
-        lines.append(_field("parent", meta["parent"]))
+        lines.append(_field("parent", f"{meta['parent']}, from {_place(meta.get('fork') or {})}"))
+    for resume in meta.get("resumes") or []:
+        when = show_time(resume.get("time"))
+        lines.append(_field("resumed", f"{when}, from {_place(resume)}"))
     if (meta.get("world") or 1) > 1:
         lines.append(_field("ranks", meta["world"]))
     where = f"{meta.get('host', '')} pid {meta.get('pid', '')} python {meta.get('python', '')}"
@@ -52,6 +55,12 @@ def _head(run: str, meta: dict[str, Any]) -> list[str]:
     for name, value in (meta.get("args") or {}).items():
         lines.append(_field("arg", f"{name} = {json.dumps(value)}"))
     return [*lines, *_overhead(meta)]
+
+
+def _place(told: dict[str, Any]) -> str:
+    """Say where a run went on: the end of an iteration, or its beginning."""
+    steps = ", ".join(f"{loop}={index}" for loop, index in told.get("context") or [])
+    return f"the end of {steps}" if steps else "the beginning"
 
 
 def _status(meta: dict[str, Any]) -> str:

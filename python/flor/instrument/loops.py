@@ -55,13 +55,16 @@ def find_loops(source: Source) -> list[LoopSite]:
 
 def loop_statements(tree: ast.Module) -> dict[Position, For]:
     """Return the for statements over a ``flor.loop``, wrapped or not, by the place of the call."""
+    return {position_of(call): node for node, call in loop_calls(tree)}
+
+
+def loop_calls(tree: ast.Module) -> Iterator[tuple[For, ast.Call]]:
+    """Yield the for statements over a ``flor.loop``, wrapped or not, and that call."""
     aliases = _Aliases(tree)
-    return {
-        position_of(call): node
-        for node in ast.walk(tree)
-        if isinstance(node, For)
-        for call in aliases.calls(node.iter)
-    }
+    for node in ast.walk(tree):
+        if isinstance(node, For):
+            for call in aliases.calls(node.iter):
+                yield node, call
 
 
 class _Aliases:

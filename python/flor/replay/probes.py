@@ -39,10 +39,7 @@ class Probes:
         """Return (kind, may a probe fire inside) of the ``flor.loop`` call that ``frame`` is
         making.
         """
-        positions = list(frame.f_code.co_positions())
-        line, end_line, column, end_column = positions[frame.f_lasti // 2]
-        span = (line, end_line, column, end_column)
-        return self.sites.get((frame.f_code.co_filename, span), ("other", True))
+        return self.sites.get(place_of(frame), ("other", True))
 
     def find_code(self, module: str, qualname: str, line: int) -> CodeType | None:
         """Return today's code of a function that was recorded at ``line`` of its file."""
@@ -53,6 +50,13 @@ class Probes:
             if code.co_qualname == qualname and lines.get(code.co_firstlineno) == line:
                 return code
         return None
+
+
+def place_of(frame: FrameType) -> tuple[str, tuple[Any, ...]]:
+    """Return the file and the span of the call that ``frame`` is making."""
+    positions = list(frame.f_code.co_positions())
+    line, end_line, column, end_column = positions[frame.f_lasti // 2]
+    return frame.f_code.co_filename, (line, end_line, column, end_column)
 
 
 def _covers(spans: list[Any], line: int) -> bool:

@@ -19,16 +19,18 @@ _END = object()
 class TravelLoop(RecordedLoop):
     """A loop that begins before the target is reached.
 
-    ``kind`` is how the ``for`` statement holds it (:class:`flor.instrument.loops.LoopSite`).
+    ``kind`` is how the ``for`` statement holds it (:class:`flor.instrument.loops.LoopSite`),
+    ``direct`` whether that gets the loop's items alone.
     """
 
     def __init__(
-        self, session: TravelSession, name: str, iterable: Iterable[Any], kind: str
+        self, session: TravelSession, name: str, iterable: Iterable[Any], kind: str, direct: bool
     ) -> None:
         super().__init__(session, name, iterable)
         self.skipping = False
         self._travel = session
         self._kind = kind
+        self._direct = direct
         self._first = 0
         self._children: dict[str, int] = {}
 
@@ -62,6 +64,8 @@ class TravelLoop(RecordedLoop):
             self.skipping = self._first > 0
             if self.skipping and self._kind == "other":
                 self._travel.refuse("the main loop is not a for statement over flor.loop")
+            if self.skipping:
+                self._travel.require_items(self._direct)
         elif self._block_of is not None and not self._travel.landed:
             self._block_of = None  # its end is in the record already
             name = outer[0].child_name(self._name)

@@ -127,6 +127,10 @@ def resume_routes(recorded: RecordedRun, sound: Sound) -> Iterator[Route]:
             base = before[-1] if before else None
         if base is not None:
             yield Route(Place.of(base), Place.of(found))
+        if base is found:  # where that is refused: executed from the one before, and compared
+            before = [b for b in mains if b.order < found.order and sound.usable(b)]
+            if before:
+                yield Route(Place.of(before[-1]), Place.of(found))
 
 
 def last_resort(recorded: RecordedRun, sound: Sound) -> Route | None:

@@ -29,9 +29,10 @@ from flor.recording.mainloop import MainLoop
 from flor.recording.options import Options
 from flor.recording.record import RecordSession
 from flor.replay.facts import Facts
-from flor.replay.probes import Probes
+from flor.replay.probes import Probes, place_of
 from flor.replay.view import Places
 from flor.travel.attempts import say
+from flor.travel.items import independent
 from flor.travel.loop import TravelLoop
 from flor.travel.route import Place, Route
 
@@ -40,13 +41,15 @@ from flor.travel.route import Place, Route
 class Trip:
     """What a travelling program needs to know of the run that it comes from.
 
-    ``values``: what the main loop's items were, as JSON by iteration. ``scratch``: a folder for
-    what is logged on the way. ``places``: maps recorded paths to those of this process.
+    ``direct``: the loops whose items alone their ``for`` statement gets. ``values``: what the main
+    loop's items were, as JSON by iteration. ``scratch``: a folder for what is logged on the way.
+    ``places``: maps recorded paths to those of this process.
     """
 
     route: Route
     facts: Facts
     probes: Probes
+    direct: set[Any]
     values: dict[int, str]
     scratch: Path
     places: Places | None = None
@@ -63,6 +66,8 @@ class TravelSession(RecordSession):
         self.facts = trip.facts
         self.landed = False
         self.beginning: Any = None  # what the loop that begins iterates over
+        self.same_start = False  # whether the main loop began in the run's own state
+        self._whole_iterations = False
         self._aside: _core.LogWriter | None = None
 
     # -- what a resumed run and a fork do their own way --------------------------------------------
@@ -131,8 +136,9 @@ class TravelSession(RecordSession):
         plain = super().loop(name, iterable)
         if self.landed:
             return plain
-        kind, _ = self.trip.probes.site(sys._getframe(2))
-        return TravelLoop(self, name, iterable, kind)
+        frame = sys._getframe(2)
+        kind, _ = self.trip.probes.site(frame)
+        return TravelLoop(self, name, iterable, kind, place_of(frame) in self.trip.direct)
 
     # -- the main loop, until the target is reached ------------------------------------------------
 
@@ -147,6 +153,12 @@ class TravelSession(RecordSession):
         self.entered(main, graph, begun)
         base = self.trip.route.base
         assert base is not None
+        if not same and base.boundary != "entry":
+            entry = self.facts.state((), "entry", main.loop)
+            if self.facts.checkpoint(entry) is not None:  # a loader draws its order from there
+                self._restore(entry, frame)
+                same = True
+        self.same_start = same
         if base.boundary == "entry":
             if isinstance(self.beginning, range | list | tuple):  # others can't be looked into
                 for item in self.beginning[:1]:
@@ -180,6 +192,17 @@ class TravelSession(RecordSession):
         """Return the first iteration of the main loop that is executed."""
         base = self.trip.route.base
         return base.index + 1 if base is not None and base.boundary == "iteration" else 0
+
+    def require_items(self, direct: bool) -> None:
+        """Refuse to pass over iterations when their items may depend on what they do, unless whole
+        iterations are executed after them and compared before the target.
+        """
+        route = self.trip.route
+        if direct and independent(self.beginning, self.same_start):
+            return
+        if route.target is None or route.base == route.target or route.target.boundary == "block":
+            self.refuse("what the main loop iterates over may depend on what it does")
+        self._whole_iterations = True
 
     def check_item(self, index: int, text: str | None) -> None:
         """Refuse when an iteration has another value than it had."""
@@ -218,7 +241,7 @@ class TravelSession(RecordSession):
         """Restore the end of a loop directly in the main loop where a checkpoint has it."""
         context = tuple((loop, index) for loop, index in _core.context_path())
         state = self.facts.state(context, "block", name)
-        if kind == "other" or self.facts.checkpoint(state) is None:
+        if kind == "other" or self._whole_iterations or self.facts.checkpoint(state) is None:
             return False
         self._restore(state, frame)
         self._came_to(Place("block", name, context), frame)

@@ -15,10 +15,11 @@ from flor import _core
 from flor.errors import ReplayError
 from flor.files import read_json
 from flor.instrument.guard import guard_wrapped
-from flor.instrument.loops import find_loops
+from flor.instrument.loops import Position, find_loops, loop_calls, position_of
 from flor.instrument.source import Source, read_source
 from flor.layout import StoreLayout
 from flor.replay.probes import Probes
+from flor.travel.items import passes_items_on
 
 
 class RecordedProgram:
@@ -69,6 +70,15 @@ class RecordedProgram:
         """Return the code of a file, with its wrapped loops made skippable."""
         source = self._sources[path]
         return compile(guard_wrapped(source, find_loops(source)), path, "exec")
+
+    def direct_loops(self) -> set[tuple[str, Position]]:
+        """Return the ``flor.loop`` calls, by file and place, whose items alone a ``for`` gets."""
+        return {
+            (path, position_of(call))
+            for path, source in self._sources.items()
+            for statement, call in loop_calls(source.tree)
+            if passes_items_on(statement.iter, call)
+        }
 
     def probes(self) -> Probes:
         """Return where its loops are, as a replay that asks nothing has it."""

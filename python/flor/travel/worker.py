@@ -49,7 +49,7 @@ def _trip(attempts: Attempts, layout: StoreLayout, program: RecordedProgram, fac
     told = attempts.current
     route = Route(Place.read(told["base"]), Place.read(told["target"]))
     values = {int(index): text for index, text in attempts.plan["values"].items()}
-    return Trip(route, facts, program.probes(), values, attempts.scratch)
+    return Trip(route, facts, program.probes(), program.direct_loops(), values, attempts.scratch)
 
 
 def _options(meta: dict[str, Any], layout: StoreLayout) -> Options:
