@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
-from oracle import Recording, answers, differences, expect, probes, record, replay
+from oracle import (
+    Recording,
+    answers,
+    differences,
+    expect,
+    flor,
+    logs,
+    probes,
+    record,
+    replay,
+    run,
+)
 
 STEPS = 100  # steps an epoch of mlp_50
 EPOCHS = 50
@@ -59,3 +71,32 @@ def test_a_dry_run_executes_nothing_and_estimates(fifty: Recording, tmp_path: Pa
     expect(0, result.done)
     assert result.new == []
     assert result.done.stdout.strip()
+
+
+KEPT_LOOP = """
+import flor
+import numpy as np
+
+rng = np.random.default_rng(3)
+state = {"w": np.zeros(3)}
+starts = iter(flor.loop("start", range(10, 90)))
+with flor.checkpointing(state=state, overhead=1):
+    for epoch in flor.loop("epoch", range(6)):
+        first = next(starts)
+        for step in flor.loop("step", range(4)):
+            state["w"] += first * rng.normal(size=3)
+        flor.log("w", state["w"].sum())
+"""
+
+
+def test_a_loop_that_the_program_keeps_is_no_difference(tmp_path):
+    """Its position can't be restored: what is asked is executed, and verified."""
+    store = tmp_path / ".flor"
+    script = tmp_path / "train.py"
+    script.write_text(KEPT_LOOP)
+    expect(0, run(sys.executable, "train.py", cwd=tmp_path, store=store))
+    asked = '        flor.log("first", first)\n        for step'
+    script.write_text(KEPT_LOOP.replace("        for step", asked))
+    expect(0, flor("replay", "--only", "epoch=4", cwd=tmp_path, store=store))
+    new = [row for row in logs(store, tmp_path) if row["origin"] == "replay"]
+    assert [row["value"] for row in new] == [14]

@@ -143,7 +143,10 @@ def _package_value(obj: Any) -> list[Any] | None:
     if module == "torch" and kind.__name__ in _TORCH_ATOMS:
         return ["torch", kind.__name__, str(obj)]
     if module.startswith("flor.") or module == "flor":
-        return ["flor", kind.__qualname__]
+        # A loop that the program keeps: the same in record and replay, and not restored, so its
+        # position tells a state that was jumped to from the recorded one.
+        known_as = getattr(obj, "captured_as", None)
+        return ["flor", *known_as] if known_as else ["flor", kind.__qualname__]
     full = f"{module}.{kind.__qualname__}"
     held = full == "_thread.lock" and obj.locked()
     if full.startswith(_HARMLESS + _HARMLESS_TYPES) and not held:

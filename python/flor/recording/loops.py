@@ -61,6 +61,11 @@ class RecordedLoop(Iterator[Any]):
     def __iter__(self) -> RecordedLoop:
         return self
 
+    @property
+    def captured_as(self) -> tuple[str, int]:
+        """What a captured state says of this loop, should the program keep it."""
+        return "loop", self._index
+
     def __len__(self) -> int:
         return len(self._iterable)  # type: ignore[arg-type]
 

@@ -48,6 +48,11 @@ class ReplayedLoop(Iterator[Any]):
     def __iter__(self) -> ReplayedLoop:
         return self
 
+    @property
+    def captured_as(self) -> tuple[str, int]:
+        """What a captured state says of this loop, should the program keep it."""
+        return "loop", self._index
+
     def __len__(self) -> int:
         return len(self._iterable)  # type: ignore[arg-type]
 
