@@ -13,12 +13,45 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace flor::bindings {
 
 class LogThread;
+class NameCounts;
 struct LoopObject;
+
+// One loop of the source.
+struct LoopSite {
+  PyObject ob_base;
+  vectorcallfunc call;
+  PyObject* name;  // interned str
+  PyObject* key;   // anything: how its maker finds it again
+  bool suspends;   // in a generator: not active while that waits
+  bool counted;    // numbered with the loops of its name (those that only a probe made are not)
+};
+
+struct LoopObject {
+  PyObject ob_base;
+  LoopSite* site;
+  PyObject* iterable;  // until it begins
+  PyObject* iterator;  // null: counts for ever
+  PyObject* item;      // the last one, if it is a plain scalar
+  PyObject* handler;
+  PyFrameObject* frame;  // borrowed: it holds this loop. Only where the site suspends
+  LogThread* owner;      // null: left, or its thread has ended
+  NameCounts* children;
+  std::int64_t children_index;
+  std::int64_t index;   // of the iteration that runs; -1 before the first
+  std::int64_t synced;  // the index that the thread's context knows
+  std::uint64_t token;  // in the thread's ContextStack; 0: not entered
+  std::uint32_t ordinal;
+  bool finished, trained;
+  bool suspended;  // as of the last find_suspended()
+  bool hidden;     // suspended, and the thread's context knows it
+  bool skipped;    // no iteration has run since items were skipped
+};
 
 // How often loops of one name began; few names, compared by address (they are interned).
 class NameCounts {
@@ -39,13 +72,23 @@ struct ThreadLoops {
   std::size_t suspending = 0;  // how many of them belong to generators
 };
 
+// Notes which loops belong to generators that wait: those whose frames are not on the stack.
+void find_suspended(ThreadLoops& loops);
+
+// A loop begins: its number among those of its name, and its place in the thread.
+void join(LogThread& thread, LoopObject& loop);
+// It ends, or is dropped: it belongs to no thread from now on.
+void leave(LoopObject& loop);
+std::size_t depth_of(const ThreadLoops& loops);  // as of the last find_suspended()
+std::string full_name(const LoopObject& loop);
+
 // Brings the context of the calling thread up to date with its loops.
 void sync_loops(LogThread& thread);
 
 // A thread ends: its loops belong to nobody from now on. Without the GIL.
 void orphan_loops(ThreadLoops& loops) noexcept;
 
-// LoopSite, Loop, set_loop_watcher, mark_training.
+// LoopSite, Loop, set_loop_watcher, mark_training (loop_types.cc).
 void add_loop_types(pybind11::module_& module);
 
 }  // namespace flor::bindings
