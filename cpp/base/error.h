@@ -17,6 +17,7 @@ enum class ErrorKind {
   kNotAStore,    // the folder is not a flor store
   kNewerFormat,  // written by a later version of flor
   kCorrupt,      // bytes on disk contradict their checksum or grammar
+  kLost,         // a chunk that something names is in no pack of the store
   kFullDisk,     // ENOSPC, EDQUOT
   kReadOnly,     // EACCES, EPERM, EROFS
   kIo,           // any other failure of the system

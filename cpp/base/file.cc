@@ -125,6 +125,9 @@ class RealFileSystem final : public FileSystem {
     const Descriptor fd(path, O_RDONLY);
     if (::fdatasync(fd.get()) != 0) throw system_error("can't sync", path, errno);
   }
+  std::unique_ptr<LockFile> open_locks(const std::string& path) override {
+    return open_real_locks(path);
+  }
   void sync_dir(const std::string& folder) override {
     const Descriptor fd(folder, O_RDONLY | O_DIRECTORY);
     if (::fsync(fd.get()) != 0) throw system_error("can't sync", folder, errno);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/lock_file.h"
 
 namespace flor {
 
@@ -56,6 +57,8 @@ class FileSystem {
   // What any process wrote to `path` before this call is on the device when it returns. Safe while
   // another thread appends: it goes by its own descriptor.
   virtual void sync_file(const std::string& path) = 0;
+  // Opens `path` for locking; makes it when it is not there.
+  virtual std::unique_ptr<LockFile> open_locks(const std::string& path) = 0;
   // Makes renames and creations in `folder` durable.
   virtual void sync_dir(const std::string& folder) = 0;
 

@@ -1,8 +1,10 @@
 #include <pybind11/stl.h>
 
+#include "base/error.h"
 #include "bindings/bindings.h"
 #include "bindings/buffer_view.h"
 #include "bindings/problems.h"
+#include "bindings/progress.h"
 #include "bindings/without_gil.h"
 #include "store/chunk_store.h"
 
@@ -49,6 +51,19 @@ py::bytes get(ChunkStore& store, const py::bytes& ref) {
   return out;
 }
 
+py::bytes places(ChunkStore& store) {
+  ByteWriter out;
+  for (const ChunkPlace& place : store.places()) {
+    put_id(out, place.id);
+    out.put(place.codec);
+    out.put(place.pack);
+    out.put(place.offset);
+    out.put(place.stored_bytes);
+    out.put(place.raw_bytes);
+  }
+  return to_python(out.view());
+}
+
 }  // namespace
 
 void bind_store(py::module_& module) {
@@ -80,13 +95,29 @@ void bind_store(py::module_& module) {
           "Counts of the store and of its use.")
       .def(
           "verify",
-          [](ChunkStore& store) {
+          [](ChunkStore& store, const py::object& progress) {
             std::vector<StoreProblem> problems;
-            without_gil([&] { problems = store.verify(); });
+            const Progress tell = progress_to(progress);
+            without_gil([&] { problems = store.verify(tell); });
             return bindings::to_python(problems);
           },
-          "Re-read every chunk; a list of dicts (path, offset, id, problem), empty when all is "
-          "well.")
+          py::arg("progress") = py::none(),
+          "Re-read every chunk; a list of dicts (path, offset, id, problem, covered: another copy "
+          "is whole), empty when all is well. progress(done, total) in bytes.")
+      .def("packs", &ChunkStore::pack_paths, "The paths of the packs, by their numbers.")
+      .def("places", &places,
+           "Where each chunk lies, packed: id (17 bytes), u8 codec, u32 pack, u64 offset, u32 "
+           "stored, u32 raw bytes.")
+      .def_static(
+          "id_text",
+          [](const py::bytes& id) {
+            const Bytes bytes = as_bytes(std::string_view(id));
+            if (bytes.size() != ChunkId::kBytes)
+              throw Error(ErrorKind::kInvalid, "a chunk's name has 17 bytes");
+            ByteReader in(bytes);
+            return to_text(get_id(in));
+          },
+          py::arg("id"), "A chunk's name as messages show it.")
       .def_property_readonly("root", &ChunkStore::root);
 }
 

@@ -17,6 +17,8 @@ const char* class_name(ErrorKind kind) {
       return "NewerFormatError";
     case ErrorKind::kCorrupt:
       return "CorruptError";
+    case ErrorKind::kLost:
+      return "LostChunkError";
     case ErrorKind::kFullDisk:
       return "FullDiskError";
     case ErrorKind::kReadOnly:

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   flor::bindings::bind_log(module);
   flor::bindings::bind_codec(module);
   flor::bindings::bind_store(module);
+  flor::bindings::bind_sweep(module);
   flor::bindings::bind_snapshot(module);
   flor::bindings::bind_read(module);
   flor::bindings::bind_log_read(module);

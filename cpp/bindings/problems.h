@@ -18,6 +18,7 @@ inline pybind11::list to_python(const std::vector<StoreProblem>& problems) {
     entry["offset"] = problem.offset;
     entry["id"] = problem.id;
     entry["problem"] = problem.problem;
+    entry["covered"] = problem.covered;
     out.append(entry);
   }
   return out;

@@ -45,7 +45,9 @@ HeldBytes CheckpointReader::read(std::size_t index, std::uint64_t offset,
   try {
     if (auto view = store_->view(ref, offset, nbytes)) return *view;
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kNotFound && error.kind() != ErrorKind::kCorrupt) throw;
+    if (error.kind() != ErrorKind::kLost && error.kind() != ErrorKind::kNotFound &&
+        error.kind() != ErrorKind::kCorrupt)
+      throw;
   }
   // Not value-initialized: a first touch costs more than the copy.
   const std::shared_ptr<std::byte[]> owned(new std::byte[nbytes]);
@@ -57,7 +59,7 @@ void CheckpointReader::read_into(std::size_t index, std::uint64_t offset, Mutabl
   try {
     store_->read(region(index), offset, out);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kNotFound) throw;
+    if (error.kind() != ErrorKind::kLost && error.kind() != ErrorKind::kNotFound) throw;
     throw Error(
         ErrorKind::kCorrupt,
         "the checkpoint's region " + std::to_string(index) + " can't be read: " + error.message(),

@@ -84,29 +84,41 @@ void ChunkStore::read_place(const ChunkPlace& place, MutableBytes out, int depth
 
 void ChunkStore::read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from,
                             MutableBytes out, int depth) {
-  std::exception_ptr failure;
-  for (const ChunkPlace& place : places_or_refresh(id)) try {
-      if (place.raw_bytes != raw_bytes)
-        throw Error(ErrorKind::kCorrupt,
-                    "chunk " + to_text(id) + " has another length than its user says",
-                    pack(place.pack)->path(), static_cast<std::int64_t>(place.offset),
-                    std::to_string(raw_bytes), std::to_string(place.raw_bytes));
-      if (out.size() == raw_bytes) return read_place(place, out, depth);
-      if (place.codec == 0 && place.stored_bytes == raw_bytes) {
-        const HeldBytes stored = stored_bytes(place);
-        std::memcpy(out.data(), stored.bytes.data() + from, out.size());
-        return;
-      }
-      Buffer whole(raw_bytes);
-      read_place(place, whole, depth);
-      std::memcpy(out.data(), whole.data() + from, out.size());
+  with_place(id, [&](const ChunkPlace& place) {
+    if (place.raw_bytes != raw_bytes)
+      throw Error(ErrorKind::kCorrupt,
+                  "chunk " + to_text(id) + " has another length than its user says",
+                  pack(place.pack)->path(), static_cast<std::int64_t>(place.offset),
+                  std::to_string(raw_bytes), std::to_string(place.raw_bytes));
+    if (out.size() == raw_bytes) return read_place(place, out, depth);
+    if (place.codec == 0 && place.stored_bytes == raw_bytes) {
+      const HeldBytes stored = stored_bytes(place);
+      std::memcpy(out.data(), stored.bytes.data() + from, out.size());
       return;
-    } catch (const Error&) {
-      if (!failure) failure = std::current_exception();  // another copy may be whole
     }
+    Buffer whole(raw_bytes);
+    read_place(place, whole, depth);
+    std::memcpy(out.data(), whole.data() + from, out.size());
+  });
+}
+
+void ChunkStore::with_place(const ChunkId& id, const std::function<void(const ChunkPlace&)>& use) {
+  std::exception_ptr failure;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (const ChunkPlace& place : places_or_refresh(id)) try {
+        return use(place);
+      } catch (const Error& error) {
+        if (error.kind() == ErrorKind::kNotFound) {
+          supersede(place);  // its pack was removed: the chunk is in another by now
+          moved = true;
+        } else if (!failure) {
+          failure = std::current_exception();  // another copy may be whole
+        }
+      }
+  }
   if (failure) std::rethrow_exception(failure);
-  throw Error(ErrorKind::kNotFound, "no pack of this store holds chunk " + to_text(id),
-              packs_folder_);
+  throw Error(ErrorKind::kLost, "no pack of this store holds chunk " + to_text(id), packs_folder_);
 }
 
 void ChunkStore::read(const ContentRef& ref, std::uint64_t offset, MutableBytes out) {
@@ -127,7 +139,7 @@ std::optional<ChunkId> ChunkStore::base_of(const ChunkId& id) {
   check_usable();
   const std::vector<ChunkPlace> places = places_or_refresh(id);
   if (places.empty())
-    throw Error(ErrorKind::kNotFound, "no pack of this store holds chunk " + to_text(id),
+    throw Error(ErrorKind::kLost, "no pack of this store holds chunk " + to_text(id),
                 packs_folder_);
   for (const ChunkPlace& place : places)
     if (place.codec != static_cast<std::uint8_t>(Codec::kDelta)) return std::nullopt;
@@ -139,7 +151,7 @@ Buffer ChunkStore::get(const ContentRef& ref) {
   // Before the allocation: a made-up length must not take the memory.
   for (const ChunkId& id : ref.chunks)
     if (places_or_refresh(id).empty())
-      throw Error(ErrorKind::kNotFound, "no pack of this store holds chunk " + to_text(id),
+      throw Error(ErrorKind::kLost, "no pack of this store holds chunk " + to_text(id),
                   packs_folder_);
   Buffer out(ref.nbytes);
   read(ref, 0, out);
@@ -181,7 +193,12 @@ std::optional<HeldBytes> ChunkStore::view(const ContentRef& ref, std::uint64_t o
   const std::uint64_t first = offset / kChunkBytes, last = (offset + nbytes - 1) / kChunkBytes + 1;
   const auto run = contiguous_places(ref, first, last);
   if (!run) return std::nullopt;
-  const auto mapping = pack(run->front().pack)->covering(run->back().end());
+  std::shared_ptr<MappedFile> mapping;
+  try {
+    mapping = pack(run->front().pack)->covering(run->back().end());
+  } catch (const Error&) {
+    return std::nullopt;  // cut or removed: the copying path finds another copy, or says what it is
+  }
   for (const ChunkPlace& place : *run)
     if (checksum64(mapping->bytes().subspan(place.offset, place.stored_bytes)) != place.checksum)
       return std::nullopt;  // the copying path tries other copies, or says what is damaged

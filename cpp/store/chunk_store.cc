@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "store/pack_lock.h"
 #include "store/store_lane.h"
 
 namespace flor {
@@ -194,7 +195,31 @@ void ChunkStore::close() {
   keep_first([this] { seal_retired(); });
   if (!lanes.empty() && files().exists(packs_folder_) && !options_.readonly)
     keep_first([this] { files().sync_dir(packs_folder_); });
+  const std::lock_guard lock(claims_mutex_);
+  locks_.reset();
   if (first) std::rethrow_exception(first);
+}
+
+// --- claims
+// ---------------------------------------------------------------------------------------------
+
+bool ChunkStore::claim(PackFile& pack) {
+  if (pack.claimed) return true;
+  const std::lock_guard lock(claims_mutex_);
+  if (pack.claimed) return true;
+  try {
+    if (locks_ == nullptr) locks_ = files().open_locks(join_path(root_, kPackLocks));
+    if (!locks_->try_lock(lock_of_pack(pack.id()), LockFile::Mode::kShared)) return false;
+  } catch (const Error&) {
+    // A file system without locks: there nobody can remove packs either (store/sweeper.h).
+    return pack.claimed = true;
+  }
+  // Whoever removes a pack does it under the other lock: now it is there for good, or gone.
+  if (!pack.own() && !files().exists(pack.path())) {
+    locks_->unlock(lock_of_pack(pack.id()));
+    return false;
+  }
+  return pack.claimed = true;
 }
 
 // --- lanes
@@ -230,6 +255,22 @@ void ChunkStore::retire(std::unique_ptr<PackWriter> writer) {
 void ChunkStore::supersede(const ChunkPlace& damaged) {
   const std::unique_lock lock(mutex_);
   index_.forget_one(damaged.id, damaged.pack, damaged.offset);
+}
+
+std::vector<ChunkPlace> ChunkStore::places() {
+  const std::shared_lock lock(mutex_);
+  std::vector<ChunkPlace> known;
+  known.reserve(index_.size());
+  for (const ChunkPlace& place : index_.places())
+    if (!place.forgotten) known.push_back(place);
+  return known;
+}
+
+std::vector<std::string> ChunkStore::pack_paths() {
+  const std::shared_lock lock(mutex_);
+  std::vector<std::string> paths;
+  for (const auto& pack : packs_) paths.push_back(pack->path());
+  return paths;
 }
 
 StoreStats ChunkStore::stats() {

@@ -17,19 +17,22 @@
 //   3. After sync(e) returned, every chunk named by a put since `begin_batch` returned e is on the
 //   device,
 //      whichever process wrote it.
-//   4. Lock order: lane, sync_mutex_, refresh_mutex_, mutex_, PackFile's. No system call that
-//   writes is made
+//   4. What a put named stays in the store while this object is open: it relies only on packs that
+//   it claimed.
+//   5. Lock order: lane, sync_mutex_, refresh_mutex_, claims_mutex_, mutex_, PackFile's. No system
+//   call that writes is made
 //      under mutex_, so a put from the training thread never waits for a disk that another thread
 //      waits for.
 //
 // A forked child may not use it: every call throws kClosed there, and destruction does nothing.
-// Errors: flor::Error. Reading throws kNotFound for an unknown name, kCorrupt for damaged bytes;
+// Errors: flor::Error. Reading throws kLost for an unknown name, kCorrupt for damaged bytes;
 // writing to a folder that can't be written throws kReadOnly.
 #pragma once
 
 #include <sys/types.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -40,6 +43,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/lock_file.h"
 #include "format/chunk_id.h"
 #include "store/chunk_index.h"
 #include "store/pack_file.h"
@@ -77,7 +81,11 @@ struct StoreProblem {
   std::uint64_t offset = 0;
   std::string id;  // empty when it concerns no single chunk
   std::string problem;
+  bool covered = false;  // another copy of the chunk is whole
 };
+
+// How much of the stored bytes was looked at, of how much.
+using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 class ChunkStore {
  public:
@@ -104,7 +112,7 @@ class ChunkStore {
   bool contains(const ContentRef& ref);
 
   // The chunk that `id` can't be read without, when all its copies are stored as differences;
-  // whoever removes chunks keeps it, or stores `id` anew. Throws kNotFound for an unknown name.
+  // whoever removes chunks keeps it, or stores `id` anew. Throws kLost for an unknown name.
   std::optional<ChunkId> base_of(const ChunkId& id);
 
   // Looks for what other processes have stored since.
@@ -119,21 +127,28 @@ class ChunkStore {
   void close();
 
   // Re-reads everything: checksums, decoding, names. Empty when all is well.
-  std::vector<StoreProblem> verify();
+  std::vector<StoreProblem> verify(const Progress& progress = {});
   // The same for the chunks of `ref`.
   std::vector<StoreProblem> verify(const ContentRef& ref);
 
   StoreStats stats();
+  // A copy of all that is known: where each chunk lies, and the packs by their numbers.
+  std::vector<ChunkPlace> places();
+  std::vector<std::string> pack_paths();
   const std::string& root() const noexcept { return root_; }
   FileSystem& files() const noexcept { return *options_.files; }
 
  private:
   friend class StoreLane;
+  friend class Sweeper;
 
   std::vector<ChunkPlace> places_of(const ChunkId& id);
   std::vector<ChunkPlace> places_or_refresh(const ChunkId& id);
   // The stored bytes at `place`; throws kCorrupt when they fail length or checksum.
   HeldBytes stored_bytes(const ChunkPlace& place);
+  // Calls `use` with each copy of a chunk until it returns without throwing; throws the first
+  // failure. A copy whose pack a sweep has removed meanwhile is looked for anew.
+  void with_place(const ChunkId& id, const std::function<void(const ChunkPlace&)>& use);
   // Bytes of a chunk, from whichever copy is whole. `depth`: how many chunks are stored as a
   // difference to this one on the way that led here.
   void read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from, MutableBytes out,
@@ -144,6 +159,9 @@ class ChunkStore {
   std::optional<std::vector<ChunkPlace>> contiguous_places(const ContentRef& ref,
                                                            std::uint64_t first, std::uint64_t last);
 
+  // Makes sure that nobody removes this pack while the store is open. False: it is gone, or just
+  // now being removed; what it holds must be stored anew.
+  bool claim(PackFile& pack);
   void check_usable() const;
   void check_writable() const;
   std::shared_ptr<PackFile> pack(std::uint32_t number);
@@ -173,7 +191,9 @@ class ChunkStore {
   std::mutex
       sync_mutex_;  // one sync at a time: an error is told once by the system, so once to all
   std::mutex refresh_mutex_;  // one scan at a time
-  std::shared_mutex mutex_;   // guards index_, packs_, by_name_, problems_
+  std::mutex claims_mutex_;   // guards locks_
+  std::unique_ptr<LockFile> locks_;
+  std::shared_mutex mutex_;  // guards index_, packs_, by_name_, problems_
   ChunkIndex index_;
   std::vector<std::shared_ptr<PackFile>> packs_;
   std::unordered_map<std::string, std::uint32_t> by_name_;

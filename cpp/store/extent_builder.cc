@@ -36,27 +36,35 @@ class Gather {
 
 }  // namespace
 
-void ExtentBuilder::add(const ChunkId& id, Bytes source, Bytes stored, std::uint8_t codec) {
+void ExtentBuilder::add(const ChunkId& id, Bytes source, Bytes stored, std::uint8_t codec,
+                        std::uint32_t raw_bytes) {
   pack::ChunkEntry entry;
   entry.id = id;
   entry.checksum = checksum64(stored);
-  entry.raw_bytes = static_cast<std::uint32_t>(source.size());
+  entry.raw_bytes = raw_bytes;
   entry.stored_bytes = static_cast<std::uint32_t>(stored.size());
   entry.codec = codec;
   by_id_.emplace(id, entries_.size());
   entries_.push_back(entry);
   sources_.push_back(source);
   stored_.push_back(stored);
-  raw_bytes_ += source.size();
+  raw_bytes_ += raw_bytes;
 }
 
-void ExtentBuilder::add_raw(const ChunkId& id, Bytes source) { add(id, source, source, 0); }
+void ExtentBuilder::add_raw(const ChunkId& id, Bytes source) {
+  add(id, source, source, 0, static_cast<std::uint32_t>(source.size()));
+}
+
+void ExtentBuilder::add_stored(const ChunkId& id, Bytes stored, std::uint8_t codec,
+                               std::uint32_t raw_bytes) {
+  add(id, {}, stored, codec, raw_bytes);
+}
 
 void ExtentBuilder::add_encoded(const ChunkId& id, Bytes source, std::uint8_t codec,
                                 Buffer encoded) {
   owned_bytes_ += encoded.size();
   owned_.push_back(std::move(encoded));
-  add(id, source, owned_.back(), codec);
+  add(id, source, owned_.back(), codec, static_cast<std::uint32_t>(source.size()));
 }
 
 ExtentBuilder::Found ExtentBuilder::find(const ChunkId& id) const {

@@ -23,6 +23,9 @@ class ExtentBuilder {
   // A chunk whose stored bytes are `encoded`; `source` is what it decodes to.
   void add_encoded(const ChunkId& id, Bytes source, std::uint8_t codec, Buffer encoded);
 
+  // A chunk as another pack stores it; find() does not know its content.
+  void add_stored(const ChunkId& id, Bytes stored, std::uint8_t codec, std::uint32_t raw_bytes);
+
   // The decoded bytes of a chunk added since the last clear(); nullptr data when `id` is not among
   // them.
   struct Found {
@@ -45,7 +48,8 @@ class ExtentBuilder {
       return static_cast<std::size_t>(id.hash.low) ^ id.salt;
     }
   };
-  void add(const ChunkId& id, Bytes source, Bytes stored, std::uint8_t codec);
+  void add(const ChunkId& id, Bytes source, Bytes stored, std::uint8_t codec,
+           std::uint32_t raw_bytes);
 
   std::vector<pack::ChunkEntry> entries_;
   std::vector<Bytes> sources_, stored_;

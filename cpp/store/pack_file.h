@@ -38,6 +38,8 @@ class PackFile {
   void need(std::uint64_t end) noexcept;
   std::atomic<std::uint64_t> needed_end{0}, synced_end{0};
   std::atomic<bool> name_synced{false};
+  // This process has said that it relies on the pack: nobody removes it (store/pack_lock.h).
+  std::atomic<bool> claimed{false};
   // A sync failed: nothing more may be written to it.
   std::atomic<bool> failed{false};
 

@@ -82,8 +82,9 @@ StoreLane::Match StoreLane::match(const ChunkId& id, Bytes chunk) {
 }
 
 StoreLane::Match StoreLane::match_place(const ChunkPlace& place, Bytes chunk) {
-  store_.compared_bytes_ += chunk.size();
   const auto pack = store_.pack(place.pack);
+  if (!store_.claim(*pack)) return Match::kUnknown;  // about to be removed: stored anew
+  store_.compared_bytes_ += chunk.size();
   try {
     if (place.codec == 0 && place.stored_bytes == chunk.size()) {
       // The common case is one pass over both, without the checksum: equal bytes need no further
@@ -120,9 +121,11 @@ DeltaBase StoreLane::find_base(const ChunkId& id, std::size_t bytes) {
   for (const ChunkPlace& place : store_.places_of(id)) try {
       if (place.codec == static_cast<std::uint8_t>(Codec::kDelta) || place.raw_bytes != bytes)
         continue;
+      const auto pack = store_.pack(place.pack);
+      if (!store_.claim(*pack)) continue;
       base_.resize(bytes);
       store_.read_place(place, base_, 0);
-      store_.pack(place.pack)->need(place.end());  // durable before what depends on it
+      pack->need(place.end());  // durable before what depends on it
       return {id, base_};
     } catch (const Error&) {
       store_.supersede(place);  // as match_place does
@@ -136,6 +139,7 @@ void StoreLane::open_pack() {
   // Registered before it exists: a refresh that sees the file must know it as ours.
   pack_ = std::make_shared<PackFile>(store_.files(), path, id, true);
   pack_number_ = store_.add_pack(pack_);
+  store_.claim(*pack_);  // before it exists, too
   writer_ = std::make_unique<PackWriter>(store_.files(), store_.packs_folder_, id);
 }
 

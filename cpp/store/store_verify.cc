@@ -23,17 +23,32 @@ void ChunkStore::verify_place(const ChunkPlace& place, std::vector<StoreProblem>
   }
 }
 
-std::vector<StoreProblem> ChunkStore::verify() {
+std::vector<StoreProblem> ChunkStore::verify(const Progress& progress) {
   refresh();
   std::vector<StoreProblem> problems;
-  std::vector<ChunkPlace> places;
   {
     const std::shared_lock lock(mutex_);
     problems = problems_;
-    for (const ChunkPlace& place : index_.places())
-      if (!place.forgotten) places.push_back(place);
   }
-  for (const ChunkPlace& place : places) verify_place(place, problems);
+  const std::vector<ChunkPlace> all = places();
+  std::set<ChunkId> damaged;
+  std::uint64_t done = 0, total = 0;
+  for (const ChunkPlace& place : all) total += place.stored_bytes;
+  for (const ChunkPlace& place : all) {
+    const std::size_t before = problems.size();
+    verify_place(place, problems);
+    if (problems.size() != before) damaged.insert(place.id);
+    done += place.stored_bytes;
+    if (progress) progress(done, total);
+  }
+  std::set<std::string> whole;
+  for (const ChunkId& id : damaged)
+    for (const ChunkPlace& place : places_of(id)) {
+      std::vector<StoreProblem> found;
+      verify_place(place, found);
+      if (found.empty()) whole.insert(to_text(id));
+    }
+  for (StoreProblem& problem : problems) problem.covered = whole.contains(problem.id);
   return problems;
 }
 

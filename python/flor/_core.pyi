@@ -19,6 +19,7 @@ __all__: list[str] = [
     "Pending",
     "RegionBytes",
     "Snapshotter",
+    "Sweeper",
     "codec_bound",
     "codec_decode",
     "codec_encode",
@@ -135,6 +136,11 @@ class ChunkStore:
     """
     A content-addressed store of chunks, in the folder of a flor store.
     """
+    @staticmethod
+    def id_text(id: bytes) -> str:
+        """
+        A chunk's name as messages show it.
+        """
     def __init__(self, root: str, *, readonly: bool = False) -> None: ...
     def close(self) -> None:
         """
@@ -148,6 +154,14 @@ class ChunkStore:
         """
         The bytes of a reference, checked.
         """
+    def packs(self) -> list[str]:
+        """
+        The paths of the packs, by their numbers.
+        """
+    def places(self) -> bytes:
+        """
+        Where each chunk lies, packed: id (17 bytes), u8 codec, u32 pack, u64 offset, u32 stored, u32 raw bytes.
+        """
     def put(self, buffer: typing.Any) -> bytes:
         """
         Store the bytes and return their reference; kill -9 does not lose them.
@@ -160,12 +174,34 @@ class ChunkStore:
         """
         Make what was put durable.
         """
-    def verify(self) -> list[dict[str, typing.Any]]:
+    def verify(self, progress: typing.Any = None) -> list[dict[str, typing.Any]]:
         """
-        Re-read every chunk; a list of dicts (path, offset, id, problem), empty when all is well.
+        Re-read every chunk; a list of dicts (path, offset, id, problem, covered: another copy is whole), empty when all is well. progress(done, total) in bytes.
         """
     @property
     def root(self) -> str: ...
+
+class Sweeper:
+    """
+    Gives back the bytes of chunks that nothing names; one at a time a store.
+    """
+    def __init__(self, store: ChunkStore) -> None: ...
+    def mark(self, ref: bytes) -> None:
+        """
+        Keep what this reference names.
+        """
+    def plan(self) -> dict[str, typing.Any]:
+        """
+        What a sweep would do: packs (path, bytes, live_bytes, chunks, live_chunks, fate), freed_bytes, lost_chunks.
+        """
+    def set_aside(self, paths: collections.abc.Sequence[str], folder: str) -> list[str]:
+        """
+        Move damaged packs into a folder, their whole chunks into a new pack; the paths of those that a living process uses come back.
+        """
+    def sweep(self, progress: typing.Any = None) -> dict[str, typing.Any]:
+        """
+        Do it; progress(done, total) in bytes.
+        """
 
 class Pending:
     """

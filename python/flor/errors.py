@@ -12,6 +12,7 @@
     ├── NotAStoreError(NotADirectoryError)  the folder is not a flor store
     ├── NewerFormatError(ValueError)        written by a later flor
     ├── CorruptError(ValueError)            bytes contradict their checksum or grammar
+    │   └── LostChunkError(NotFoundError)   no pack holds a chunk that something names
     ├── RunNotFoundError(LookupError)       no run of that id or prefix
     ├── AmbiguousRunError(LookupError)      several runs share the prefix
     ├── CheckpointNotFoundError(LookupError)
@@ -69,6 +70,10 @@ class NewerFormatError(FlorError, ValueError):
 
 class CorruptError(FlorError, ValueError):
     """Bytes on disk contradict their checksum or grammar."""
+
+
+class LostChunkError(CorruptError, NotFoundError):
+    """A chunk that something in the store names is in no pack."""
 
 
 class RunNotFoundError(FlorError, LookupError):

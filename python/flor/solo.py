@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flor.layout import StoreLayout, boot_id
+from flor.runlock import hold_run
 
 
 class SoloRun:
@@ -21,6 +22,7 @@ class SoloRun:
         self.run = self.layout.new_run_id()
         self.layout.log_dir(self.run).mkdir(parents=True)
         self.layout.checkpoint_dir(self.run).mkdir()
+        self._hold = hold_run(self.layout.run_dir(self.run))
         self._begun = time.monotonic()
         self.pid = os.getpid()
         self.meta: dict[str, Any] = {
@@ -42,6 +44,9 @@ class SoloRun:
         """Write the final run.json."""
         self.meta |= {"status": "completed", "seconds": time.monotonic() - self._begun, **more}
         self.layout.write_run(self.run, self.meta)
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
 
 
 class Closes:

@@ -75,6 +75,7 @@ class FaultyFiles : public FileSystem {
   }
   void remove(const std::string& path) override {
     const std::lock_guard lock(mutex_);
+    check("can't remove", path);
     files_.erase(path);
   }
   void sync_file(const std::string& path) override {
@@ -85,6 +86,9 @@ class FaultyFiles : public FileSystem {
     it->second->synced = it->second->bytes.size();
   }
   void sync_dir(const std::string&) override {}
+  std::unique_ptr<LockFile> open_locks(const std::string&) override {
+    return std::make_unique<Locks>(*this);
+  }
 
  private:
   class File final : public AppendFile {
@@ -133,12 +137,37 @@ class FaultyFiles : public FileSystem {
     Buffer bytes_;
   };
 
+  class Locks final : public LockFile {
+   public:
+    explicit Locks(FaultyFiles& owner) : owner_(owner) {}
+    ~Locks() override {
+      const std::lock_guard lock(owner_.mutex_);
+      for (auto& [at, holders] : owner_.locks_) holders.erase(this);
+    }
+    bool try_lock(std::uint64_t at, Mode mode) override {
+      const std::lock_guard lock(owner_.mutex_);
+      auto& holders = owner_.locks_[at];
+      for (const auto& [holder, held] : holders)
+        if (holder != this && (mode == Mode::kExclusive || held == Mode::kExclusive)) return false;
+      holders[this] = mode;
+      return true;
+    }
+    void unlock(std::uint64_t at) noexcept override {
+      const std::lock_guard lock(owner_.mutex_);
+      owner_.locks_[at].erase(this);
+    }
+
+   private:
+    FaultyFiles& owner_;
+  };
+
   void check(const char* what, const std::string& path) {
     if (fail_in_ > 0 && --fail_in_ == 0) throw system_error(what, path, fail_errno_);
   }
 
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Content>> files_;
+  std::map<std::uint64_t, std::map<const LockFile*, LockFile::Mode>> locks_;
   int fail_in_ = 0, fail_errno_ = EIO;
 };
 

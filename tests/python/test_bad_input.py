@@ -161,10 +161,32 @@ def test_a_flipped_byte_in_a_pack_is_never_served(folder: Path):
     done = ask(folder, "export", "latest", "--output", "x.safetensors")
     refuse(4, done, ".flor")
     replayed = ask(folder, "replay")
-    # Executed again; or refused, naming the pack, where the damage took the start itself.
-    assert replayed.returncode == 0 or "fails its checksum" in replayed.stderr, replayed.stderr
-    assert replayed.returncode in (0, 2, 4)
+    # Executed again and told; or refused, naming the pack, where the damage took the start itself.
+    assert replayed.returncode == 4, replayed.stdout + replayed.stderr
+    assert "fails its checksum" in replayed.stdout + replayed.stderr
     assert "Traceback" not in replayed.stderr
+
+
+@pytest.mark.parametrize("what", ["source", "checkpoints"])
+def test_a_replay_that_needs_what_is_lost_says_that_the_store_is_damaged(folder: Path, what: str):
+    """All of the packs, so that the source can't be read; or the manifests' own bytes alone."""
+    if what == "source":
+        for pack in packs(folder):
+            with pack.open("r+b") as file:
+                file.truncate(100)
+    else:
+        for manifest in (folder / ".flor/runs").glob("*/checkpoints/*.ckpt"):
+            content = bytearray(manifest.read_bytes())
+            content[len(content) // 2] ^= 1
+            manifest.write_bytes(content)
+    report = folder / "report.json"
+    done = ask(folder, "replay", "--report", str(report))
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "flor fsck" in done.stdout + done.stderr
+    if what == "checkpoints":  # the answer itself is right: everything was executed
+        found = json.loads(report.read_text())
+        assert found["verdict"] == "verified" and found["fallback"] != "none" and found["damage"]
 
 
 def test_a_flipped_byte_in_a_log_segment_is_damage(folder: Path):

@@ -192,7 +192,7 @@ def test_damage_names_path_and_offset(tmp_path):
     assert info.value.offset > 0
     assert info.value.expected != info.value.found
     (problem,) = store.verify()
-    assert set(problem) == {"path", "offset", "id", "problem"}
+    assert set(problem) == {"path", "offset", "id", "problem", "covered"}
 
 
 def test_errors_have_their_class(tmp_path):
@@ -203,7 +203,7 @@ def test_errors_have_their_class(tmp_path):
         store.put(b"x")
     with pytest.raises(errors.InvalidError):
         store.get(b"short")
-    with pytest.raises(errors.NotFoundError):
+    with pytest.raises(errors.LostChunkError):
         store.get((1).to_bytes(8, "little") + b"x" * 17)
     with pytest.raises(errors.NotFoundError):
         _core.CheckpointReader(store, str(tmp_path / "1.ckpt"))

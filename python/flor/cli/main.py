@@ -24,6 +24,8 @@ _VERBS = (
     "logs",
     "sql",
     "export",
+    "fsck",
+    "gc",
     "stats",
     "demo",
 )
@@ -52,7 +54,12 @@ class Verbs(click.Group):
             return result
         except FlorError as error:
             click.echo(f"flor: {error}", err=True)
-            ctx.exit(DAMAGED if isinstance(error, CorruptError) else USAGE)
+            if not isinstance(error, CorruptError):
+                ctx.exit(USAGE)
+            click.echo(
+                "the store is damaged: flor fsck says where and what depends on it", err=True
+            )
+            ctx.exit(DAMAGED)
         except BrokenPipeError:  # the reader of our output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)

@@ -35,7 +35,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def replay(only: tuple[str, ...], **options: Any) -> None:
     """Run today's source against RUN (default: the latest) and merge what it logs anew.
 
-    Exits 0 when verified, 3 when a recorded value differs, 5 when nothing could be compared.
+    Exits 0 when verified, 3 when a recorded value differs, 4 when the store is damaged, 5 when
+    nothing could be compared.
 
     \b
     Examples: flor replay --workers 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flor import _core
-from flor.errors import ReplayError, SourceError
+from flor.errors import CorruptError, ReplayError, SourceError
 from flor.files import read_json
 from flor.instrument.compare import Comparison, compare
 from flor.instrument.source import Source, read_source
@@ -44,10 +44,16 @@ class Version:
 
 
 def read_version(layout: StoreLayout, meta: Mapping[str, Any]) -> Version:
-    """Return the version of a run by its run.json; raises ReplayError where none was recorded."""
+    """Return the version of a run by its run.json; raises ReplayError where none was recorded,
+    CorruptError where it is lost."""
     name = str(meta.get("version") or "")
     path = layout.version_path(name)
-    if not name or not path.is_file():
+    if name and not path.is_file():
+        raise CorruptError(
+            f"{path} is not there, which holds the source of run {meta.get('run')}: it can't be "
+            "replayed"
+        )
+    if not name:
         raise ReplayError(
             f"run {meta.get('run')} has no recorded source (version {name!r}): it can't be replayed"
         )

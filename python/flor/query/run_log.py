@@ -28,6 +28,8 @@ def read_log_table(folder: Path, *, tolerant: bool = False) -> pa.Table:
 def read_run_log(layout: StoreLayout, run: str, *, tolerant: bool = False) -> pa.Table:
     """Return the records of a run (exact id) that count; raises CorruptError, StorageError."""
     folder = layout.log_dir(run)
+    # A repair has noted which damage readers are to pass over (flor fsck).
+    tolerant = tolerant or "log_damage" in layout.read_run(run)
     table = read_log_table(folder, tolerant=tolerant)
     # After the log: a resume says what it supersedes before it writes its first record.
     resumes = layout.read_run(run).get("resumes") or []

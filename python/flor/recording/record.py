@@ -32,6 +32,7 @@ from flor.recording.policy import Policy
 from flor.recording.streams import Streams
 from flor.recording.thinning import disk_budget
 from flor.recording.trouble import Reserve, Troubles
+from flor.runlock import hold_run
 
 CLOCK = "__flor__.clock."
 _WARM_UP_BYTES = 8 << 20
@@ -86,6 +87,7 @@ class RecordSession:
     def _begin(self) -> None:
         self.layout.log_dir(self.run).mkdir(parents=True)
         self.layout.checkpoint_dir(self.run).mkdir()
+        hold_run(self.layout.run_dir(self.run))  # until the process ends
         self._reserve = Reserve(self.layout.run_dir(self.run))
         self.writer = self._new_writer()
         self._folder = Folder(Path.cwd(), self.layout.root)

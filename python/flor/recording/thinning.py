@@ -11,10 +11,10 @@ import os
 from dataclasses import dataclass
 
 from flor.errors import InvalidError
+from flor.sizes import parse_bytes
 
 DEFAULT_DISK_BUDGET_BYTES = 20 << 30
 VARIABLE = "FLOR_DISK_BUDGET"
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def disk_budget(chosen: int | None = None) -> int:
@@ -22,13 +22,8 @@ def disk_budget(chosen: int | None = None) -> int:
     text = os.environ.get(VARIABLE, "").strip().upper() if chosen is None else str(chosen)
     if not text:
         return DEFAULT_DISK_BUDGET_BYTES
-    number = text.removesuffix("B").removesuffix("I").rstrip("KMGT")
-    unit = text.removesuffix("B").removesuffix("I")[len(number) :]
-    try:
-        found = int(float(number) * (1 << _UNITS[unit]))
-    except (ValueError, KeyError, OverflowError):
-        found = -1
-    if found < 0:
+    found = parse_bytes(text)
+    if found is None:
         raise InvalidError(
             f"{VARIABLE}={text}: not a number of bytes; write for example 500M or 20G; 0 for none"
         )

@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flor.errors import InvalidError, ReplayError
+from flor.errors import CorruptError, InvalidError, ReplayError
 from flor.files import storage_error, write_json
 from flor.layout import StoreLayout
 from flor.replay.engine import Engine, LocalEngine, Outcome
@@ -29,9 +29,10 @@ from flor.replay.report import (
 )
 from flor.replay.request import ReplayRequest
 from flor.replay.verify import Verification, verify
+from flor.runlock import using_run
 
-VERIFIED, SCRIPT_FAILED, BAD_INPUT, DIVERGED, UNVERIFIED = 0, 1, 2, 3, 5
-CODES = {"verified": VERIFIED, "diverged": DIVERGED, "unverified": UNVERIFIED}
+VERIFIED, SCRIPT_FAILED, BAD_INPUT, DIVERGED, DAMAGED, UNVERIFIED = 0, 1, 2, 3, 4, 5
+_CODES = {"verified": VERIFIED, "diverged": DIVERGED, "unverified": UNVERIFIED}
 
 
 class ScriptError(Exception):
@@ -46,6 +47,7 @@ class Attempt:
     outcomes: list[Outcome]
     found: Verification
     fallback: str = "none"
+    damage: list[str] = field(default_factory=list)  # what of the store could not be read
 
 
 def run(request: ReplayRequest) -> int:
@@ -65,7 +67,12 @@ def run(request: ReplayRequest) -> int:
         return VERIFIED
     print_report(report)
     write_report(request, report.content())
-    return CODES[report.verdict]
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> int:
+    """Return 4 where damage was met that a slower way got around; a difference weighs more."""
+    return DAMAGED if report.damage and report.verdict != "diverged" else _CODES[report.verdict]
 
 
 def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) -> Report | None:
@@ -78,7 +85,7 @@ def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) ->
     if request.dry_run:
         print_plan(plan)
         return None
-    with _replay_folder(recorded) as folder:
+    with using_run(recorded.layout.run_dir(recorded.run)), _replay_folder(recorded) as folder:
         attempt = attempt_plan(plan, folder / "work", engine)
         rows, notes = new_records(attempt.plan, attempt.outcomes)
         fresh = without_known(recorded.layout, recorded.run, rows)
@@ -89,8 +96,9 @@ def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) ->
         report.predicted_seconds = plan.seconds
         report.notes += [*notes, *_worker_notes(attempt.outcomes)]
         places = misplaced(recorded.records, fresh, attempt.outcomes)
-        _remove(folder / "work")
+        # In this order: what workers put into the store is named by a log at every instant.
         write_replay(folder, fresh, places, report.replay_json())
+        _remove(folder / "work")
     return report
 
 
@@ -121,20 +129,33 @@ def attempt_plan(plan: Plan, folder: Path, engine: Engine) -> Attempt:
     if not reason:
         found = verify(plan, outcomes)
         if plan.mode == "full" or found.verdict != "diverged":
-            return Attempt(plan, outcomes, found)
+            return Attempt(plan, outcomes, found, damage=_damage(outcomes))
         first = found.differences[0]
         reason = f"after a restore, {first['name']} was not what was recorded"
     _remove(folder / "parts")
-    whole = plan.full()
+    whole, damage = plan.full(), _damage(outcomes)
     outcomes = engine.execute(whole, folder / "full")
     if why := _refusal(whole, outcomes):
-        raise ReplayError(f"full re-execution failed: {why}")
-    return Attempt(whole, outcomes, verify(whole, outcomes), f"full re-execution: {reason}")
+        kind = CorruptError if _damage(outcomes) else ReplayError
+        raise kind(f"full re-execution failed: {why}")
+    damage = list(dict.fromkeys([*damage, *_damage(outcomes)]))
+    found = verify(whole, outcomes)
+    return Attempt(whole, outcomes, found, f"full re-execution: {reason}", damage)
+
+
+def _damage(outcomes: list[Outcome]) -> list[str]:
+    found = [str(text) for outcome in outcomes for text in outcome.result.get("damage", [])]
+    return list(dict.fromkeys(found))
 
 
 def _refusal(plan: Plan, outcomes: list[Outcome]) -> str | None:
-    """Return why what a worker did does not count, or None; raises ScriptError, ReplayError."""
+    """Return why what a worker did does not count, or None.
+
+    Raises ScriptError, ReplayError, and CorruptError where the run's start can't be read.
+    """
     for outcome in outcomes:
+        if "unreadable" in outcome.result:
+            raise CorruptError(outcome.result["unreadable"])
         if outcome.died:
             tail = outcome.stderr_tail()
             why = f"a worker died (exit code {outcome.returncode})" + (f":\n{tail}" if tail else "")
@@ -195,6 +216,7 @@ def _report(attempt: Attempt, name: str, started: float, count: int) -> Report:
         workers=plan.workers,
         started=started,
         notes=[*plan.notes, *found.notes],
+        damage=attempt.damage,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flor.errors import FlorError, RunNotFoundError, SourceError, StorageError
+from flor.errors import CorruptError, FlorError, RunNotFoundError, SourceError, StorageError
 from flor.files import storage_error
 from flor.history.propagate import Propagation, propagate
 from flor.history.versions import Today, Version, read_today, read_version
@@ -18,12 +18,13 @@ from flor.layout import StoreLayout
 from flor.query.where import matching_runs
 from flor.replay.command import (
     BAD_INPUT,
-    CODES,
+    DAMAGED,
     DIVERGED,
     SCRIPT_FAILED,
     UNVERIFIED,
     VERIFIED,
     ScriptError,
+    exit_code,
     replay_run,
     write_report,
 )
@@ -33,13 +34,13 @@ from flor.replay.recorded import RecordedRun
 from flor.replay.report import RunRow, print_placements, print_runs
 from flor.replay.request import ReplayRequest
 
-_SEVERITY = (VERIFIED, UNVERIFIED, BAD_INPUT, SCRIPT_FAILED, DIVERGED)
+_SEVERITY = (VERIFIED, UNVERIFIED, BAD_INPUT, DAMAGED, SCRIPT_FAILED, DIVERGED)
 
 
 def run_many(layout: StoreLayout, request: ReplayRequest) -> int:
     """Replay each selected run with the statements that today's source adds; return the worst code.
 
-    3 over 1 over 2 over 5 over 0, where 2 is a statement or a run that was refused.
+    3 over 1 over 4 over 2 over 5 over 0, where 2 is a statement or a run that was refused.
     """
     condition = request.where if request.where is not None else "true"
     runs = matching_runs(layout, condition)
@@ -78,7 +79,8 @@ class _Many:
             sys.stderr.write(error.args[0])
             self._note(entry, "failed", error.args[0].strip().splitlines()[-1], SCRIPT_FAILED)
         except FlorError as error:
-            self._note(entry, "refused", str(error), BAD_INPUT)
+            code = DAMAGED if isinstance(error, CorruptError) else BAD_INPUT
+            self._note(entry, "refused", str(error), code)
 
     def _note(self, entry: dict[str, Any], verdict: str, what: str, code: int) -> None:
         if entry["refused"]:
@@ -115,7 +117,7 @@ class _Many:
             return
         entry |= report.content()
         what = f"{report.compared:,} values compared, {report.new_records:,} new records"
-        self._note(entry, report.verdict, what, CODES[report.verdict])
+        self._note(entry, report.verdict, what, exit_code(report))
 
     def _compared(self, script: Path) -> Today:
         """Return today's source beside the version that it extends; the same for all its runs."""

@@ -41,6 +41,7 @@ class Report:
     started: float
     names: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
 
     def content(self) -> dict[str, Any]:
         """Return the report as JSON has it."""
@@ -127,6 +128,9 @@ def summary(report: Report) -> list[str]:
         f"seconds: {report.actual_seconds:.1f}, predicted {report.predicted_seconds:.1f}, {workers}"
     )
     lines += [f"note: {note}" for note in report.notes]
+    lines += [f"damaged: {one}" for one in report.damage[:3]]
+    if report.damage:
+        lines.append("the store is damaged: flor fsck says where and what depends on it")
     lines.append(f"new records: {report.new_records:,}")
     hidden = " --diverged" if report.verdict == "diverged" else ""
     for name in report.names[:5]:

@@ -25,7 +25,7 @@ from flor.capture.discover import named_objects
 from flor.capture.state import World, digest, encode, shape
 from flor.capture.usercode import UserCode
 from flor.capture.walk import Graph
-from flor.errors import FlorError
+from flor.errors import CorruptError, FlorError
 from flor.query.order import AFTER
 from flor.recording import values
 from flor.replay.facts import Context, Facts
@@ -71,6 +71,7 @@ class ReplaySession:
             "ok": False, "refused": None, "error": None, "exit_code": 0, "prologues": 1,
             "executed": {},
             "blocks": [], "states": [], "skipped": [], "notes": [], "phases": {},
+            "damage": [],
         }  # fmt: skip
         self._named: list[dict[str, Any]] = []
         self._main: Any = None
@@ -218,6 +219,8 @@ class ReplaySession:
             self.world.restore(found.graph, found.region, frame, self.probes.find_code)
             set_files(self.view, found.files(), found.removed_files())
         except FlorError as error:
+            if isinstance(error, CorruptError):
+                self.result["damage"].append(str(error))
             raise Refused(f"{boundary} of {loop} can't be restored: {error}") from error
         graph = self.world.walk(frame)
         if digest(graph, self.places.to_recorded) != state["digest"]:
@@ -242,9 +245,13 @@ class ReplaySession:
         path = self.facts.checkpoint(state)
         if path is None:
             return "the state differs from what was recorded (no checkpoint here to say where)"
-        found = CheckpointFile(self.store, path)
         live = json.loads(self.places.to_recorded(encode(graph).decode()))
-        places = differences(found.graph, live, found.region, lambda i: graph.regions.views[i])
+        try:
+            found = CheckpointFile(self.store, path)
+            places = differences(found.graph, live, found.region, lambda i: graph.regions.views[i])
+        except CorruptError as error:
+            self.result["damage"].append(str(error))
+            return "the state differs, and the checkpoint that could say where is damaged"
         return "; ".join(places) or "the state differs in what was not kept"
 
     def _saw(self, boundary: str, loop: str, match: bool, what: str = "") -> None:

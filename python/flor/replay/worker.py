@@ -18,6 +18,7 @@ from typing import Any
 from flor import _core
 from flor.capture import entropy
 from flor.errors import CorruptError
+from flor.files import write_json
 from flor.instrument.guard import guard_wrapped
 from flor.instrument.loops import find_loops
 from flor.instrument.source import read_source
@@ -44,7 +45,11 @@ def main(plan_path: str) -> int:
     store = _core.ChunkStore(str(layout.root))
     view = Path(plan["scratch"]) / "folder"
     places = [Path.cwd(), Path(facts.meta["cwd"])]
-    notes = build_view(view, facts.meta.get("files", []), store, places)
+    try:
+        notes = build_view(view, facts.meta.get("files", []), store, places)
+    except CorruptError as error:  # the program can't start as it did, by no way
+        write_json(Path(plan["result"]), {"unreadable": str(error)})
+        return 1
     script = plan["script"]
     seen_as = overlay_source(view, facts.meta, plan, layout)
     code = _compiled(script, plan, facts)
@@ -132,6 +137,7 @@ def _set_entropy(session: ReplaySession) -> None:
         try:
             states = json.loads(session.store.get(bytes.fromhex(ref)))
         except CorruptError as error:
+            session.result["damage"].append(str(error))
             session.note(f"the random states at the start of the run are damaged: {error}")
             return
         entropy.start_from(states)

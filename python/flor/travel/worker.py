@@ -24,6 +24,7 @@ from flor.replay.ban import DEVICES, forbid_writes
 from flor.replay.facts import Facts
 from flor.replay.loops import skipping
 from flor.replay.view import Places, build_view
+from flor.runlock import hold_run
 from flor.travel.attempts import REFUSED, Attempts, say
 from flor.travel.files import UserFiles
 from flor.travel.forked import ForkedSession
@@ -67,6 +68,7 @@ def _resume(attempts: Attempts) -> int:
     except OSError:
         say(f"run {plan['run']} is being resumed by another process")
         return REFUSED
+    hold_run(layout.run_dir(plan["run"]))  # until the process ends
     facts = Facts(layout, plan["run"])
     meta = facts.meta
     os.chdir(meta["cwd"])
@@ -97,6 +99,7 @@ def _elsewhere(
     attempts: Attempts, layout: StoreLayout, folder: Path, writable: list[Path], kind: Any
 ) -> int:
     """Run the program in a folder of its own, made like the one that the run found."""
+    hold_run(layout.run_dir(attempts.plan["run"]))
     facts = Facts(layout, attempts.plan["run"])
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt before
     store = _core.ChunkStore(str(layout.root), readonly=True)

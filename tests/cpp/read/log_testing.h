@@ -39,6 +39,9 @@ class FullableFiles : public FileSystem {
   void remove(const std::string& path) override { real_files().remove(path); }
   void sync_file(const std::string& path) override { real_files().sync_file(path); }
   void sync_dir(const std::string& folder) override { real_files().sync_dir(folder); }
+  std::unique_ptr<LockFile> open_locks(const std::string& path) override {
+    return real_files().open_locks(path);
+  }
 
  private:
   class File final : public AppendFile {

@@ -210,7 +210,7 @@ TEST_CASE("what was put is there after kill -9; a torn tail is not") {
   ChunkStore reader("s", disk.options(true));
   CHECK(reader.get(kept_ref) == kept);
   CHECK(!reader.contains(torn_ref));
-  CHECK(failure([&] { reader.get(torn_ref); }) == ErrorKind::kNotFound);
+  CHECK(failure([&] { reader.get(torn_ref); }) == ErrorKind::kLost);
 }
 
 TEST_CASE("what was synced is there after a power loss") {

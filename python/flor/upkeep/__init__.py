@@ -1,0 +1,1 @@
+"""Care of a store: what refers to what, damage and its repair, what may go, where the bytes are."""
