@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,32 +16,47 @@ from flor.cli.style import show_bytes
 @click.option("--json", "as_json", is_flag=True, help="As JSON, in bytes.")
 @store_option
 def stats(as_json: bool, store: Path | None) -> None:
-    """Show where the bytes of the store are.
+    """Show where the bytes of the store are, and what was saved.
 
     \b
     Example:  flor stats --json
     """
-    from flor.query.summary import store_stats
+    from flor.upkeep.usage import store_usage
 
-    told = store_stats(open_store(store))
+    told = store_usage(open_store(store))
     if as_json:
         click.echo(json.dumps(told))
         return
-    runs = told["runs"]
-    raw = sum(run["raw"] for run in runs)
-    click.echo(f"store        {told['store']}")
-    click.echo(f"packs        {told['packs']} files, {show_bytes(told['pack_bytes'])}")
+    click.echo(f"store     {told['store']}")
     click.echo(
-        f"chunks       {told['chunks']:,}: {show_bytes(told['chunk_raw'])} of content "
-        f"in {show_bytes(told['chunk_stored'])}"
+        f"packs     {told['packs']} files, {show_bytes(told['pack_bytes'])}: "
+        f"{show_bytes(told['live'])} live, {show_bytes(told['dead'])} not (flor gc)"
     )
-    if raw:
-        share = told["chunk_raw"] / raw
-        click.echo(f"checkpoints  {show_bytes(raw)} of state, {share:.1%} of it distinct")
-    click.echo(f"versions     {show_bytes(told['versions'])}")
-    click.echo("")
-    click.echo("run\tlog\treplays\tcheckpoints\tstate\tadded")
-    for run in runs:
+    click.echo(f"versions  {show_bytes(told['versions'])}")
+    for title, rows in (
+        ("what names it", told["kinds"]),
+        ("how it is stored", told["codecs"]),
+    ):
+        click.echo(f"\n{title}\tcontent\ton disk")
+        for row in rows:
+            name = row.get("kind") or row["codec"]
+            click.echo(f"{name}\t{show_bytes(row['content'])}\t{show_bytes(row['stored'])}")
+    _print_saved(told)
+    click.echo("\nrun\tlog\treplays\tcheckpoints\tstate\ton disk\tits own")
+    for run in told["runs"]:
         sizes = (show_bytes(run[part]) for part in ("log", "replays"))
-        state, added = show_bytes(run["raw"]), show_bytes(run["stored"])
-        click.echo("\t".join([run["run"], *sizes, str(run["checkpoints"]), state, added]))
+        rest = (show_bytes(run[part]) for part in ("raw", "stored", "own"))
+        click.echo("\t".join([run["run"], *sizes, str(run["checkpoints"]), *rest]))
+
+
+def _print_saved(told: dict[str, Any]) -> None:
+    raw = sum(run["raw"] for run in told["runs"])
+    click.echo(f"\nstates    {show_bytes(raw)}, of which needed no room:")
+    for name, title in (
+        ("within_checkpoints", "twice in a checkpoint"),
+        ("across_checkpoints", "in a checkpoint before"),
+        ("across_runs", "in another run"),
+        ("compression", "compression"),
+    ):
+        share = f" ({told['saved'][name] / raw:.1%})" if raw else ""
+        click.echo(f"  {title}\t{show_bytes(told['saved'][name])}{share}")

@@ -1,17 +1,15 @@
-"""What a run holds: its records by name, and where the bytes of a store are."""
+"""What a run holds: its records by name; the bytes of folders."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from flor.layout import StoreLayout
 from flor.query.kinds import FLOAT, INT, KIND_NAMES
 from flor.query.records import INTERNAL, load_records
-from flor.query.run_tables import checkpoint_rows
 from flor.query.store import Blobs
 
 
@@ -65,37 +63,3 @@ def folder_bytes(folder: Path, pattern: str = "**/*") -> int:
         if path.is_file():
             total += min(status.st_size, status.st_blocks * 512)
     return total
-
-
-def store_stats(layout: StoreLayout) -> dict[str, Any]:
-    """Return where the bytes are: packs (chunks, raw and stored), and a dict a run.
-
-    A run has: run, log (bytes on disk), replays (bytes on disk), checkpoints (number), raw (bytes
-    of the states), stored (bytes they added to the packs).
-    """
-    from flor import _core
-
-    chunks = _core.ChunkStore(str(layout.root), readonly=True).stats()
-    runs = []
-    for run in layout.run_ids():
-        rows = checkpoint_rows(layout, run)
-        runs.append(
-            {
-                "run": run,
-                "log": folder_bytes(layout.log_dir(run)),
-                "replays": folder_bytes(layout.replays_dir(run)),
-                "checkpoints": len(rows),
-                "raw": sum(row["bytes"] for row in rows),
-                "stored": sum(row["stored"] for row in rows),
-            }
-        )
-    return {
-        "store": str(layout.root),
-        "packs": chunks["packs"],
-        "pack_bytes": folder_bytes(layout.root / "packs"),
-        "chunks": chunks["chunks"],
-        "chunk_raw": chunks["raw_bytes"],
-        "chunk_stored": chunks["stored_bytes"],
-        "versions": folder_bytes(layout.root / "versions"),
-        "runs": runs,
-    }
