@@ -10,6 +10,8 @@ namespace {
 constexpr double kLeastShare = 0.95;
 // A difference needs a second chunk on every read, so it must beat what does without.
 constexpr double kDifferenceShare = 0.95;
+// zstd must be this much smaller than lz4.
+constexpr double kZstdShare = 0.9;
 constexpr unsigned kChunksPerLook = 16;
 // A chunk that comes out this much larger than the one that was looked at is looked at itself.
 constexpr double kSurprise = 1.15;
@@ -24,19 +26,31 @@ double share(Codec codec, Bytes chunk, const Buffer& encoded) {
              : static_cast<double>(encoded.size()) / static_cast<double>(chunk.size());
 }
 
-// The share that lz4 leaves of four slices spread over the chunk.
-double lz4_share(Bytes chunk, Buffer& scratch) {
-  if (chunk.size() <= 2 * kSlices * kSliceBytes) {
-    encode_to(Codec::kLz4, chunk, scratch);
-    return static_cast<double>(scratch.size()) / static_cast<double>(chunk.size());
+// Four slices spread over the chunk: floats in one half and text in the other are seen.
+class Slices {
+ public:
+  explicit Slices(Bytes chunk) {
+    if (chunk.size() <= 2 * kSlices * kSliceBytes) {
+      bytes_ = chunk;
+      return;
+    }
+    const std::size_t step = (chunk.size() - kSliceBytes) / (kSlices - 1);
+    for (std::size_t i = 0; i < kSlices; ++i)
+      std::memcpy(copy_.data() + i * kSliceBytes, chunk.data() + i * step, kSliceBytes);
+    bytes_ = copy_;
   }
-  std::array<std::byte, kSlices * kSliceBytes> sample;
-  const std::size_t step = (chunk.size() - kSliceBytes) / (kSlices - 1);
-  for (std::size_t i = 0; i < kSlices; ++i)
-    std::memcpy(sample.data() + i * kSliceBytes, chunk.data() + i * step, kSliceBytes);
-  encode_to(Codec::kLz4, sample, scratch);
-  return static_cast<double>(scratch.size()) / static_cast<double>(sample.size());
-}
+  Slices(const Slices&) = delete;
+  Slices& operator=(const Slices&) = delete;
+
+  double share(Codec codec, Buffer& scratch) const {
+    encode_to(codec, bytes_, scratch);
+    return static_cast<double>(scratch.size()) / static_cast<double>(bytes_.size());
+  }
+
+ private:
+  std::array<std::byte, kSlices * kSliceBytes> copy_;
+  Bytes bytes_;
+};
 
 }  // namespace
 
@@ -75,9 +89,15 @@ void Chain::look(Bytes chunk, const DeltaBase& base) {
     without_base_ = Codec::kPlanes;
     expected_share_ = plain.share;
   }
-  if (const double lz4 = lz4_share(chunk, scratch_); lz4 < expected_share_) {
+  const Slices slices(chunk);
+  if (const double lz4 = slices.share(Codec::kLz4, scratch_); lz4 < expected_share_) {
     without_base_ = Codec::kLz4;
     expected_share_ = lz4;
+    // Slower both ways, so asked only where there are repetitions at all.
+    if (const double zstd = slices.share(Codec::kZstd, scratch_); zstd < kZstdShare * lz4) {
+      without_base_ = Codec::kZstd;
+      expected_share_ = zstd;
+    }
   }
   codec_ = without_base_;
   if (base.bytes.empty()) return;

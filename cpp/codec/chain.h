@@ -1,8 +1,8 @@
 // Which codec each chunk of a tensor gets: chosen by a sample, kept while it gains.
 //
-// The setting *fast*: a sample of a chunk says which of raw, lz4, planes and a difference to the
-// chunk's base is smallest. Neighbouring chunks of a tensor are alike, so the next are encoded the
-// same way without looking, until one comes out larger than expected or sixteen are done.
+// The setting *fast*: a sample of a chunk says which of raw, lz4, zstd, planes and a difference to
+// the chunk's base is smallest. Neighbouring chunks of a tensor are alike, so the next are encoded
+// the same way without looking, until one comes out larger than expected or sixteen are done.
 //
 // Thread-safety: a Chain belongs to one thread.
 #pragma once

@@ -55,8 +55,10 @@ void ChunkStore::decode_place(const ChunkPlace& place, Bytes stored, MutableByte
   if (depth >= kMaxDeltaDepth)
     throw Error(ErrorKind::kCorrupt, "its chain of differences is too long", {}, Error::kNoOffset,
                 std::to_string(kMaxDeltaDepth) + " or fewer", "more");
-  Buffer base(out.size());
   const ChunkId base_id = delta_base(stored);
+  // Not value-initialized: it is filled at once.
+  const std::unique_ptr<std::byte[]> memory(new std::byte[out.size()]);
+  const MutableBytes base{memory.get(), out.size()};
   try {
     read_chunk(base_id, place.raw_bytes, 0, base, depth + 1);
   } catch (const Error& error) {
