@@ -82,7 +82,11 @@ TABLE: dict[type, Callable[[Any], list[Any]]] = {
 
 _STREAMS = {"stdin": sys.__stdin__, "stdout": sys.__stdout__, "stderr": sys.__stderr__}
 _BY_NAME = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
-_HARMLESS = ("logging.", "warnings.", "threading.local", "_thread.", "tqdm.", "rich.", "typing.")
+_HARMLESS: tuple[str, ...] = (
+    *("logging.", "warnings.", "threading.local", "_thread.", "tqdm.", "rich.", "typing."),
+    *("fsspec.", "tensorboard.", "torch.utils.tensorboard."),  # named after this process
+    *("lightning.pytorch.callbacks.progress.", "pytorch_lightning.callbacks.progress."),
+)
 _TORCH_ATOMS = ("dtype", "device", "layout", "memory_format", "iinfo")
 _HARMLESS_TYPES = ("types.GenericAlias", "types.UnionType", "_cython_")
 
@@ -127,8 +131,12 @@ def _args_of(obj: Any) -> list[Any]:
 
 
 def _named_function(obj: Any, user: Any) -> list[Any] | None:
-    """A function of an installed package that its module knows by name; others are nodes."""
-    if getattr(obj, "__closure__", None) or user.is_user_module(obj.__module__):
+    """A function of an installed package that its module knows by name; others are nodes.
+
+    What flor put in the place of one has a closure, and is known by the name all the same.
+    """
+    ours = str(getattr(obj, "__globals__", {}).get("__name__")).startswith("flor.")
+    if (getattr(obj, "__closure__", None) and not ours) or user.is_user_module(obj.__module__):
         return None
     try:
         return _global(obj) if find(obj.__module__, obj.__qualname__) is obj else None

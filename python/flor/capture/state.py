@@ -90,11 +90,7 @@ class World:
         walker = self._walker
         if walker is None or walker.graph is not graph:
             raise CaptureError("add_states belongs to the graph of the last walk")
-        states = [
-            (name, obj.state_dict() if hasattr(obj, "state_dict") else obj)
-            for name, obj in self.named.items()
-        ]
-        walker.add_root("states", states)
+        walker.add_root("states", [(name, _state_of(obj)) for name, obj in self.named.items()])
         self._walker = None
 
     def _frames(self, innermost: FrameType | None) -> list[FrameType]:
@@ -145,6 +141,13 @@ class World:
         for name, value in found.items():
             if name not in scope or scope[name] is not value:
                 scope[name] = value
+
+
+def _state_of(obj: Any) -> Any:
+    try:
+        return obj.state_dict()
+    except AttributeError:  # it has none, or wraps an object that has none
+        return obj
 
 
 # -- random states ---------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from flor import _core
+from flor import _core, adapters
+from flor.adapters.stage import Owner
 from flor.capture.discover import named_objects
 from flor.capture.state import World
 from flor.errors import SourceError
@@ -116,12 +117,14 @@ class HandsFree:
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._importer = Importer(session.user.is_user_file, programs.compile)
         self._importer.install()
+        self._libraries = adapters.install(session.note)
         _core.set_loop_watcher(self.watch)
 
     def remove(self) -> None:
         """Stop watching."""
         _core.set_loop_watcher(None)
         self._importer.remove()
+        self._libraries.remove()
 
     def watch(self, loop: _core.Loop) -> Candidate | Block | None:
         """Decide what a loop is that begins outside of all others or directly in a candidate."""
@@ -131,8 +134,11 @@ class HandsFree:
         if loop.depth:
             return Block(self._latest.main, now) if self._latest else None
         self._hook_optimizers()
-        promise = self._programs.training.promise(loop.key)
-        main = self._session.enter_candidate(loop.name, sys._getframe(1)) if promise else None
+        owner = loop.key if isinstance(loop.key, Owner) else None
+        promise = 2 * owner.outermost if owner else self._programs.training.promise(loop.key)
+        library = owner.library if owner else None
+        frame = sys._getframe(1)
+        main = self._session.enter_candidate(loop.name, frame, library) if promise else None
         if main is None:
             return None
         self._latest = Candidate(self, main, promise, now, known_length(loop.iterable))
@@ -155,7 +161,8 @@ class HandsFree:
         self._best = candidate
         done = None if exhausted is None else loop.index + 1
         how = None if exhausted is None else "exhausted" if exhausted else "break"
-        main = {"loop": loop.name, "iterations": done, "exit": how}
+        library = loop.key.library if isinstance(loop.key, Owner) else None
+        main = {"loop": loop.name, "iterations": done, "exit": how, "library": library}
         self._session.choose_main(main, candidate.main.world.named)
 
     def _hook_optimizers(self) -> None:

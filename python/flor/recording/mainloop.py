@@ -71,7 +71,8 @@ class Sink(Protocol):
 class MainLoop:
     """Records the boundaries of one main loop. Belongs to the thread that runs the loop.
 
-    ``before``: the main loop that ended before this one, if there was one.
+    ``before``: the main loop that ended before this one, if there was one. ``library``: whose loop
+    it is, where it is not the program's own: replay can't jump into it.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class MainLoop:
         policy: Policy,
         loop: str,
         before: MainLoop | None = None,
+        library: str | None = None,
     ) -> None:
         self.loop = loop
+        self._foreign = [f"loop {loop!r} belongs to {library}"] if library else []
         self.thread = threading.get_ident()
         self.iterations = 0
         self.broken = False
@@ -223,9 +226,10 @@ class MainLoop:
         steps: int | None,
     ) -> None:
         number = self._checkpoint(kind, loop, graph, found) if wanted else None
-        why = "; ".join(graph.opaque) or None
-        if why:
-            self._sink.note(f"state at {kind} of {loop} can't be captured exactly: {why}")
+        opaque = "; ".join(graph.opaque)
+        if opaque:
+            self._sink.note(f"state at {kind} of {loop} can't be captured exactly: {opaque}")
+        why = "; ".join([*graph.opaque, *self._foreign]) or None
         for text in graph.assumed:
             self._sink.note(f"assumed: {text}")
         self._log(kind, loop, found, number, why, steps)

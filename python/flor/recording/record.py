@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from flor import _core
+from flor.adapters import PACKAGES
 from flor.capture import entropy
 from flor.capture.state import World
 from flor.capture.usercode import UserCode
@@ -99,7 +100,7 @@ class RecordSession:
     def _attach(self) -> None:
         """Watch what the program logs, prints, reads of clocks, and how it ends."""
         self._streams = Streams(_core.log)
-        self._clocks = Clocks(self.user, self._read_clock)
+        self._clocks = Clocks(self.user, self._read_clock, PACKAGES)
         self._hook = sys.excepthook
         sys.excepthook = self._excepted
         os.register_at_fork(after_in_child=self._forked)
@@ -375,8 +376,11 @@ class RecordSession:
         """Find the main loop of a program that does not name its loops."""
         self._handsfree = HandsFree(self, programs)
 
-    def enter_candidate(self, loop: str, frame: FrameType) -> MainLoop | None:
-        """Number the world for a loop that may be the main one; None where that costs too much."""
+    def enter_candidate(self, loop: str, frame: FrameType, library: str | None) -> MainLoop | None:
+        """Number the world for a loop that may be the main one; None where that costs too much.
+
+        ``library``: whose loop it is, where it is not the program's own.
+        """
         if self._handsfree is None or active_loops():  # inside a flor.loop of one of its modules
             return None
         objects, overhead = self._named[-1] if self._named else (None, None)
@@ -387,7 +391,7 @@ class RecordSession:
             return None
         self.meta["threads"] = _threads()
         world = self._handsfree.world(frame, objects)
-        self._main = MainLoop(self, world, self._policy, loop, self._main)
+        self._main = MainLoop(self, world, self._policy, loop, self._main, library)
         self._main.enter(frame)
         return self._main
 

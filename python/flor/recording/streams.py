@@ -2,7 +2,8 @@
 
 The program sees no difference: ``sys.stdout`` stays the same object, only its ``write`` is wrapped;
 handlers of ``logging`` are not touched. A record is a finished line; of a line redrawn with
-carriage returns the last state.
+carriage returns the last state. Progress bars of tqdm and rich are left out: they show rates, and
+are redrawn when time has passed.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 Log = Callable[[str, str], Any]
+
+_BARS = {("tqdm.std", "fp_write"), ("rich.live", "refresh"), ("rich.live", "stop")}
+_BAR_MODULES = {module for module, _ in _BARS}
+_BAR_DEPTH = 20  # frames between such a function and the stream
 
 
 class Streams:
@@ -35,7 +41,8 @@ class Streams:
     def _wrap(self, write: Callable[[str], int]) -> Callable[[str], int]:
         def recorded(text: str) -> int:
             written = write(text)
-            self._lines(text)
+            if not _draws_bar():
+                self._lines(text)
             return written
 
         return recorded
@@ -65,3 +72,17 @@ class Streams:
         if self._stream is not None:
             del self._stream.write
         logging.Logger.handle = self._handle  # type: ignore[method-assign]
+
+
+def _draws_bar() -> bool:
+    """Whether what is being written is a progress bar."""
+    if sys.modules.keys().isdisjoint(_BAR_MODULES):
+        return False
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_BAR_DEPTH):
+        if frame is None:
+            return False
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _BARS:
+            return True
+        frame = frame.f_back
+    return False

@@ -49,7 +49,11 @@ class Facts:
 
     def checkpoint(self, state: dict[str, Any] | None) -> Path | None:
         """Return the manifest of a boundary that can be jumped to; None when there is none."""
-        if state is None or state.get("checkpoint") is None or not state.get("jumpable"):
+        return self.kept(state) if state and state.get("jumpable") else None
+
+    def kept(self, state: dict[str, Any] | None) -> Path | None:
+        """Return the manifest of a boundary, to be read; None when there is none."""
+        if state is None or state.get("checkpoint") is None:
             return None
         path = self.layout.checkpoint_dir(self.run) / f"{state['checkpoint']}.ckpt"
         return path if path.exists() else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from flor import _core
+from flor import _core, adapters
 from flor.instrument.importer import Importer
 from flor.instrument.loops import LoopSite
 from flor.instrument.rewrite import compile_loops
@@ -41,6 +41,7 @@ class Watch:
         self._thread = threading.get_ident()
         added = session.plan["added"]
         Importer(session.user.is_user_file, lambda path: compile_file(path, added)).install()
+        adapters.install(session.note)
         _core.set_loop_watcher(self.watch)
 
     def watch(self, loop: _core.Loop) -> MainHandler | BlockHandler | None:

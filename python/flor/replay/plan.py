@@ -110,7 +110,8 @@ def make_plan(recorded: RecordedRun, question: Question, request: ReplayRequest)
             f"run {recorded.run} is a fork, and the state that it began with was not kept: it "
             "can't be replayed"
         )
-    mode = "full" if main is None or recorded.main_is_nested else "weak"
+    whole_run = main is None or recorded.main_is_nested or recorded.library
+    mode = "full" if whole_run else "weak"
     asks = question.in_main or question.before or question.after
     needed: list[int] = []
     if question.in_main or not asks:
@@ -170,6 +171,11 @@ def _notes(recorded: RecordedRun) -> list[str]:
     """Return what keeps this run from being replayed in parts, in words."""
     if recorded.main_loop is None:
         return ["the run used no flor.checkpointing: all is executed from the first line"]
+    if recorded.library:
+        return [
+            f"loop {recorded.main_loop!r} belongs to {recorded.library}: all is executed from the "
+            "first line"
+        ]
     if recorded.main_is_nested:
         return [
             f"loop {recorded.main_loop!r} ran inside another loop: all is executed from the "

@@ -71,6 +71,12 @@ class RecordedRun:
         return str(main["loop"]) if isinstance(main, dict) and main.get("loop") else None
 
     @property
+    def library(self) -> str | None:
+        """The library that owns the main loop; None where the program does."""
+        main = self.meta.get("main")
+        return main.get("library") if isinstance(main, dict) else None
+
+    @property
     def complete(self) -> bool:
         """Whether the main loop, if there is one, came to its end."""
         if self.main_loop is None:

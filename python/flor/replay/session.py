@@ -242,7 +242,7 @@ class ReplaySession:
 
     def _explain(self, state: dict[str, Any], graph: Graph) -> str:
         """Say by name where the state differs from the recorded one, when that was kept whole."""
-        path = self.facts.checkpoint(state)
+        path = self.facts.kept(state)
         if path is None:
             return "the state differs from what was recorded (no checkpoint here to say where)"
         live = json.loads(self.places.to_recorded(encode(graph).decode()))

@@ -16,6 +16,7 @@ from types import CodeType
 from typing import Any
 
 from flor import _core
+from flor.adapters import PACKAGES
 from flor.capture import entropy
 from flor.errors import CorruptError
 from flor.files import write_json
@@ -99,7 +100,7 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
         if recorded not in sys.path:
             sys.path.insert(1, recorded)
         Streams(session.log_line)
-        Clocks(session.user, session.read_clock)
+        Clocks(session.user, session.read_clock, PACKAGES)
         _set_entropy(session)
         _set_threads(session.facts.meta.get("threads", {}))
         if session.facts.meta.get("handsfree"):
