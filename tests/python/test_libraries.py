@@ -108,6 +108,20 @@ CASES = [
         18,
     ),
     Case(
+        "keras_fit",
+        "keras",
+        (
+            'self.loss = logs["loss"]',
+            'flor.log("hindsight/kernel", float(self.model.layers[0].kernel.value.sum()))',
+        ),
+        (
+            'print("epoch", epoch, "loss", logs["loss"], logs["val_loss"])',
+            'flor.log("hindsight/bias", float(self.model.layers[0].bias.value.sum()))',
+        ),
+        [["epoch", "batch"], ["epoch"]],
+        12,
+    ),
+    Case(
         "accelerate_loop",
         "accelerate",
         (

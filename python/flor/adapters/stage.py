@@ -135,7 +135,7 @@ def _hear(stage: Stage, listener: Listener, args: Any, kwargs: Any) -> None:
 
 
 def tell_with(tell: Callable[[str], object]) -> None:
-    """From now on tell what an adapter could not do with ``tell``; belongs to the calling thread."""
+    """From now on tell with ``tell`` what an adapter could not do; of the calling thread."""
     _stages.tell = tell
 
 

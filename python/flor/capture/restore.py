@@ -120,6 +120,9 @@ class Restorer(Builder):
             return atoms.find(*item[1])._make(self.value(part) for part in item[2])
         if tag == "st":
             return atoms.find(*item[1])(tuple(self.value(part) for part in item[2]))
+        if tag == "id":
+            address = id(self.obj(item[1]))
+            return address if item[2] is None else f"{address}{item[2]}"
         if item == ["still", "_thread.lock"]:  # one that is held is opaque
             return threading.Lock()
         if tag in ("flor", "still"):

@@ -78,6 +78,7 @@ class World:
             name = f"frame:{depth}:{found.f_code.co_qualname}"
             walker.add_root(name, self._visible(dict(found.f_locals)))
         walker.add_root("rng", random_states().items())
+        walker.end()
         self._walker = walker
         return walker
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from flor.capture import atoms
+from flor.capture.addresses import name_addresses
 from flor.capture.anchors import Anchors
 from flor.capture.regions import Regions
 from flor.capture.usercode import UserCode
@@ -78,6 +79,10 @@ class Walker:
             encoded.append((name, self.value(value)))
             self._drain()
         self.graph.roots[root] = encoded
+
+    def end(self) -> None:
+        """No more roots: references that only the whole graph can tell."""
+        name_addresses(self.graph.nodes, self._index)
 
     def _drain(self) -> None:
         while self._filled < len(self.objects):
