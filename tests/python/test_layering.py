@@ -25,7 +25,8 @@ ALLOWED = {
     "adapters": {"_core"},
     "recording": BASE | {"adapters", "capture", "instrument", "runlock", "sizes"},
     "history": BASE | {"instrument"},
-    "replay": BASE | {"adapters", "history", "recording", "capture", "instrument", "query", "runlock"},
+    "replay": BASE
+    | {"adapters", "history", "recording", "capture", "instrument", "query", "runlock"},
     "travel": BASE | {"replay", "recording", "capture", "instrument", "query", "runlock"},
     "query": BASE,
     "sizes": set(),
