@@ -101,6 +101,17 @@ def test_without_anything_to_compare_it_is_unverified(tmp_path):
     assert verify(plan(recorded), [outcome(tmp_path / "w", 0)]).verdict == "unverified"
 
 
+@pytest.mark.parametrize(
+    "meta", [{"cpu_model": "Z80"}, {"python": "2.7"}, {"packages": {"numpy": "0.1"}}]
+)
+def test_on_another_machine_nothing_is_verified(tmp_path, meta):
+    recorded = record(tmp_path)
+    recorded.meta.update(meta)
+    found = verify(plan(recorded), [outcome(tmp_path / "w", 0, users())])
+    assert found.compared == len(users()) and found.verdict == "unverified"
+    assert any(text in found.notes[0] for text in ("Z80", "2.7", "0.1"))
+
+
 def test_a_state_that_does_not_match_is_a_difference(tmp_path):
     state = {"context": [["epoch", 1]], "boundary": "iteration", "loop": "epoch"}
     found = check(tmp_path, users(), states=[state | {"match": False, "what": "model.w"}])

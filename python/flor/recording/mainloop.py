@@ -179,8 +179,9 @@ class MainLoop:
         if self._failed:
             return
         self._poll()
-        wanted = self._due(kind, loop) and self._wants(kind, last) and self._free(kind, last)
-        self._turns[f"{kind} {loop}"] += wanted
+        wanted = self._due(kind, loop) and self._wants(kind, last)
+        self._turns[f"{kind} {loop}"] += wanted  # also where the one in flight is in the way
+        wanted = wanted and self._free(kind, last)
         if not wanted and (kind == "block" or not self._policy.wants_fingerprint()):
             if kind == "block":
                 self._log(kind, loop, {"digest": None}, None, None, steps)

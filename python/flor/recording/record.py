@@ -22,7 +22,8 @@ from flor.capture.usercode import UserCode
 from flor.errors import FlorError, InvalidError, StorageError
 from flor.files import storage_error
 from flor.layout import StoreLayout, boot_id
-from flor.recording import sources, values
+from flor.recording import machine, sources, values
+from flor.recording.arguments import converted, is_json
 from flor.recording.clocks import Clocks
 from flor.recording.folder import Folder
 from flor.recording.handsfree import HandsFree, Programs
@@ -134,8 +135,9 @@ class RecordSession:
             "host": platform.node(),
             "boot": boot_id(),
             "python": platform.python_version(),
-            "cpu": platform.processor() or platform.machine(),
-            "packages": _packages(),
+            "cpu": platform.machine(),
+            "cpu_model": machine.cpu_model(),
+            "packages": machine.packages(),
             "threads": {},
             "hash_seed": os.environ.get("PYTHONHASHSEED"),
             "entropy": self.store().put(json.dumps(entropy.choose()).encode()).hex(),
@@ -178,7 +180,8 @@ class RecordSession:
         self._detach()
         self._end_checkpoints()
         self._close_log()
-        self.meta |= {"status": status, "exit_code": exit_code, "threads": _threads()}
+        self.meta |= {"status": status, "exit_code": exit_code}
+        self.meta |= {"threads": machine.threads(), "packages": machine.packages()}
         self._attempt("the source was not stored", self._final_version)
         if self._policy is not None:
             self.meta["overhead"] = self._policy.report()
@@ -310,8 +313,8 @@ class RecordSession:
             raise InvalidError(f"flor.arg: the name must be a string, not {type(name).__name__}")
         value = default
         if name in self.options.settings:
-            value = _converted(name, self.options.settings[name], default)
-        self.meta["args"][name] = value if _is_json(value) else repr(value)
+            value = converted(name, self.options.settings[name], default)
+        self.meta["args"][name] = value if is_json(value) else repr(value)
         self.save()
         return value
 
@@ -350,7 +353,7 @@ class RecordSession:
         self._main = MainLoop(self, World(self.user, objects), self._policy, name)
         self.meta["main"] = {"loop": name, "iterations": None}
         self.meta["modules"] = {key: type(obj).__qualname__ for key, obj in objects.items()}
-        self.meta["threads"] = _threads()
+        self.meta["threads"] = machine.threads()
         # What was imported since the start is known now; a run that is killed never says more.
         self._attempt("the source was not stored", self._final_version)
         self.save()
@@ -389,7 +392,7 @@ class RecordSession:
             self._policy = Policy(bound, disk_budget(self.options.disk_budget))
         if not self._policy.can_enter():
             return None
-        self.meta["threads"] = _threads()
+        self.meta["threads"] = machine.threads()
         world = self._handsfree.world(frame, objects)
         self._main = MainLoop(self, world, self._policy, loop, self._main, library)
         self._main.enter(frame)
@@ -415,46 +418,3 @@ class RecordSession:
         if os.getpid() == self._pid:
             _core.log_encoded(CLOCK + name, JSON_KIND, json.dumps(value).encode())
         return value
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _converted(name: str, text: str, default: Any) -> Any:
-    """Read a ``--set`` value as the type of the default."""
-    if default is None or isinstance(default, (dict, list, bool)):
-        try:
-            return json.loads(text.lower() if isinstance(default, bool) else text)
-        except ValueError:
-            if default is None:
-                return text
-    try:
-        return type(default)(text)
-    except (TypeError, ValueError):
-        raise InvalidError(
-            f"--set {name}={text}: not a {type(default).__name__} like the default {default!r}"
-        ) from None
-
-
-def _packages() -> dict[str, str]:
-    found = {}
-    for name in ("numpy", "torch", "sklearn", "pandas"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if version:
-            found[name] = str(version)
-    return found
-
-
-def _threads() -> dict[str, Any]:
-    found: dict[str, Any] = {
-        key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    }
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        found["torch"] = torch.get_num_threads()
-    return found

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from flor.recording.machine import unlike
 from flor.replay.distance import distance, shown
 from flor.replay.engine import Outcome
 from flor.replay.plan import Plan
@@ -32,12 +33,15 @@ class Verification:
     differing: int = 0
     differences: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)  # how this machine is not the run's
 
     @property
     def verdict(self) -> str:
-        """'diverged', 'verified', or 'unverified' where there was nothing to compare."""
+        """'diverged', 'verified', or 'unverified': nothing to compare, or another machine."""
         if self.differing:
             return "diverged"
+        if self.elsewhere:
+            return "unverified"
         return "verified" if self.compared + self.states_compared else "unverified"
 
     def differ(self, kind: str, name: str, context: Context, **more: Any) -> None:
@@ -65,6 +69,8 @@ def verify(plan: Plan, outcomes: Iterable[Outcome]) -> Verification:
                 found.differ("state", f"state at {state['boundary']} {state['loop']}", context,
                              recorded=None, replayed=what, distance=None)  # fmt: skip
     found.compared = sum(compared)
+    found.elsewhere = unlike(recorded.meta)
+    found.notes += [f"another machine, no bits promised: {one}" for one in found.elsewhere]
     found.differences.sort(key=lambda one: one.pop("order", math.inf))
     return found
 
