@@ -7,8 +7,8 @@ count as equal in the next round.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from flor.history.names import Names
@@ -122,11 +122,27 @@ class Matching:
             self._align(mine, other)
 
     def _align(self, ours: Block, theirs: Block) -> None:
+        self._same(ours, theirs)
         for i, j in self._in_order(ours.items, theirs.items):
             a, v = ours.items[i], theirs.items[j]
             if a not in self.to:
                 self._pair(a, v)
                 self._inside(a, v)
+
+    def _same(self, ours: Block, theirs: Block) -> None:
+        """Pair the statements that are the same, and once in both blocks, in whatever order."""
+        mine = self._by_tokens(a for a in ours.items if a not in self.to)
+        others = self._by_tokens(v for v in theirs.items if v not in self.back)
+        for key in mine.keys() & others.keys():
+            if len(mine[key]) == len(others[key]) == 1:
+                self._pair(mine[key][0], others[key][0])
+                self._inside(mine[key][0], others[key][0])
+
+    def _by_tokens(self, stmts: Iterable[Stmt]) -> dict[object, list[Stmt]]:
+        found: dict[object, list[Stmt]] = defaultdict(list)
+        for stmt in stmts:
+            found[stmt.kind, frozenset(self._bag(stmt).items())].append(stmt)
+        return found
 
     def _in_order(self, ours: Sequence[Stmt], theirs: Sequence[Stmt]) -> Iterator[tuple[int, int]]:
         """Yield the pairs, in order, whose likeness is the greatest in all."""
@@ -182,7 +198,7 @@ class Matching:
         paired too only its statements count.
         """
         theirs = self.to[ours]
-        if ours.inner and theirs.inner and ours.inner.name == theirs.inner.name:
+        if ours.inner and theirs.inner and self._named_alike(ours.inner, theirs.inner):
             return None
         floor = self.likeness(ours, theirs) - MARGIN
         near = self._owners_paired(ours, theirs)
@@ -195,6 +211,14 @@ class Matching:
             if a is not ours and a not in self.to and self.likeness(a, theirs) >= floor:
                 return a
         return None
+
+    def _named_alike(self, ours: Scope, theirs: Scope) -> bool:
+        """Say whether two definitions have one name that is no other's in either program."""
+        both = [
+            sum(scope.name == ours.name and scope.file == one.file for scope in tree.scopes)
+            for tree, one in ((self.today, ours), (self.version, theirs))
+        ]
+        return ours.name == theirs.name and both == [1, 1]
 
     def _owners_paired(self, ours: Stmt, theirs: Stmt) -> bool:
         mine, other = ours.block.owner, theirs.block.owner

@@ -7,11 +7,11 @@ between which nothing happens that the statement could see.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from flor.history.effects import Effects
-from flor.history.match import ALIKE_ELSEWHERE, Matching
+from flor.history.match import ALIKE, ALIKE_ELSEWHERE, Matching
 from flor.history.names import Unclear, binders
 from flor.history.rename import renamed
 from flor.history.routes import routes
@@ -156,6 +156,7 @@ class Placer:
         before = [stmt.index + 1 for i, stmt in anchors if i < gap.index and stmt.index + 1 in best]
         chosen = max(before, default=best[0])
         crossed = [stmt for i, stmt in anchors if (i < gap.index) != (stmt.index < chosen)]
+        crossed += self._maybe_crossed(gap, block, chosen, [stmt for _, stmt in anchors])
         between = block.items[best[0] : best[-1]]
         for stmt in [*between, *crossed]:
             if self.effects.disturbs(stmt, reads):
@@ -165,6 +166,21 @@ class Placer:
                     "it or after it can't be told"
                 )
         return chosen
+
+    def _maybe_crossed(
+        self, gap: Gap, block: Block, chosen: int, anchors: Sequence[Stmt]
+    ) -> Iterator[Stmt]:
+        """Yield what may be one of today's neighbours from the other side of the statement."""
+        sure = {self.matching.back.get(stmt) for stmt in anchors}
+        for stmt in block.items:
+            others = (
+                gap.block.items[gap.index :]
+                if stmt.index < chosen
+                else gap.block.items[: gap.index]
+            )
+            free = [other for other in others if other not in sure]
+            if stmt not in anchors and any(self.matching.likeness(a, stmt) >= ALIKE for a in free):
+                yield stmt
 
     def _check_bound(self, block: Block, index: int, reads: set[str]) -> None:
         """See that each variable it reads has been bound by then."""
