@@ -15,7 +15,7 @@ from flor.history.propagate import propagate
 from flor.history.versions import Version, read_today
 
 FULL = bool(os.environ.get("FLOR_FULL"))
-QUICK = {"hyperparameters", "renamed-variables", "split-function", "inner-loop-twice", "clipped"}
+QUICK = {"hyperparameters", "renamed-variables", "flor-by-parts", "inner-loop-twice", "clipped"}
 
 
 def version(folder, source, name="v1"):
@@ -117,3 +117,39 @@ def test_every_version_gets_the_right_values_or_a_refusal(recorded, tmp_path):
         assert entry["verdict"] == ("refused" if everything else "verified"), (name, entry)
         assert len(entry["refused"]) == (len(case.refused) if case else 0)
         assert all(one["why"] in done.stdout.replace("\n", " ") for one in entry["refused"])
+
+
+PLAIN = """\
+import numpy as np
+
+rng = np.random.default_rng(0)
+weights = rng.normal(size=4)
+for epoch in range(3):
+    for step in range(4):
+        grad = weights + rng.normal(size=4)
+        weights -= 0.1 * grad
+    print("loss", weights @ weights)
+"""
+
+
+def test_plain_loops_and_a_table_over_all_runs(tmp_path):
+    """Hands-free runs, chosen by --where, asked by a print; the dry run runs nothing."""
+    script, store = tmp_path / "train.py", tmp_path / ".flor"
+    other = PLAIN.replace("weights", "params").replace("range(3)", "range(2)")
+    for source in (other, PLAIN):
+        script.write_text(source)
+        expect(0, flor("record", "train.py", cwd=tmp_path, store=store))
+    asked = PLAIN.replace("    print", '        print("norm", grad @ grad)\n    print')
+    script.write_text(asked)
+    dry = expect(0, flor("replay", "--all", "--dry-run", cwd=tmp_path, store=store))
+    assert "train.py:9 placed after train.py:8" in dry.stdout
+    assert all(row["origin"] == "record" for row in logs(store, tmp_path))
+    expect(0, flor("replay", "--where", "status = 'completed'", cwd=tmp_path, store=store))
+    got = {run: logs(store, tmp_path, run) for run in sorted(os.listdir(store / "runs"))}
+    for rows, epochs in zip(got.values(), (2, 3), strict=True):
+        values = [row["value"] for row in rows if row["origin"] == "replay"]
+        assert len(values) == 4 * epochs and all(value.startswith("norm ") for value in values)
+    wanted = expect(0, run(sys.executable, script, cwd=tmp_path, store=tmp_path / "none")).stdout
+    assert [row["value"] for row in list(got.values())[1] if row["name"] == "stdout"] == (
+        wanted.splitlines()
+    )

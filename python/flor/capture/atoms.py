@@ -80,6 +80,7 @@ TABLE: dict[type, Callable[[Any], list[Any]]] = {
     **dict.fromkeys((datetime.time, datetime.timezone, struct.Struct), _reduced),
 }
 
+_LOG = ["g", "flor._core", "log"]
 _STREAMS = {"stdin": sys.__stdin__, "stdout": sys.__stdout__, "stderr": sys.__stderr__}
 _BY_NAME = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 _HARMLESS: tuple[str, ...] = (
@@ -93,6 +94,8 @@ _HARMLESS_TYPES = ("types.GenericAlias", "types.UnionType", "_cython_")
 
 def named_value(obj: Any, user: Any) -> list[Any] | None:
     """Encode what is known by a name or is immutable by its type; None for everything else."""
+    if obj is _public_log():
+        return _LOG
     if isinstance(obj, types.ModuleType):
         known = sys.modules.get(obj.__name__) is obj
         return ["g", obj.__name__, ""] if known else ["still", "module"]
@@ -116,6 +119,11 @@ def named_value(obj: Any, user: Any) -> list[Any] | None:
         if obj is stream or obj is getattr(sys, name):
             return ["file", name]
     return _package_value(obj)
+
+
+def _public_log() -> Any:
+    """Return what ``from flor import log`` gives: in a replay it is not the core's function."""
+    return getattr(sys.modules.get("flor"), "log", _LOG)
 
 
 def _unbound(obj: Any) -> bool:
@@ -184,6 +192,8 @@ def build(tag: str, rest: list[Any]) -> Any:
     if tag == "c":
         return complex(rest[0], rest[1])
     if tag == "g":
+        if [tag, *rest] == _LOG:
+            return _public_log()
         return find(rest[0], rest[1])
     if tag == "e":
         kind, name = find(*rest[0]), rest[1]

@@ -24,7 +24,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--only", multiple=True, metavar="LOOP=N[..M]", help="Only these iterations, ends included."
 )
-@click.option("--all", is_flag=True, help="All runs, or with --where all that match.")
+@click.option("--all", is_flag=True, help="All runs, each in its own version.")
 @click.option("--where", metavar="SQL", help="Runs that match, hyperparameters as columns.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="N iterations, spread.")
 @click.option("--report", type=_FILE, metavar="FILE", help="Write what happened as JSON.")
@@ -35,12 +35,16 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def replay(only: tuple[str, ...], **options: Any) -> None:
     """Run today's source against RUN (default: the latest) and merge what it logs anew.
 
+    With --all or --where the statements that today's source adds are put into each run's own
+    version first; where one has no sure place, the reason is told and the exit code is 2.
+
     Exits 0 when verified, 3 when a recorded value differs, 4 when the store is damaged, 5 when
     nothing could be compared.
 
     \b
     Examples: flor replay --workers 2
               flor replay latest --only epoch=3..5 --dry-run
+              flor replay --where "lr > 0.01" --report report.json
     """
     from flor.replay.command import run
 

@@ -14,7 +14,13 @@ from rich.tree import Tree
 from flor.replay.plan import Plan
 from flor.replay.segments import NOTHING, Segment
 
-_COLOURS = {"verified": "green", "diverged": "red", "unverified": "yellow", "dry run": "cyan"}
+_COLOURS = {
+    "verified": "green",
+    "diverged": "red",
+    "unverified": "yellow",
+    "within tolerance": "yellow",
+    "dry run": "cyan",
+}
 _WIDE = 2000
 
 

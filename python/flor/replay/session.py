@@ -177,6 +177,8 @@ class ReplaySession:
             self.refuse(
                 f"the program's objects at the main loop's entry are not those of the run: {places}"
             )
+            self._saw("entry", loop.name, False, places)
+            return
         same = found.get("digest") == digest(graph, self.places.to_recorded)
         if same:
             self._saw("entry", loop.name, True)

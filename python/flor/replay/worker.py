@@ -5,6 +5,7 @@ writes logs and a result.
 from __future__ import annotations
 
 import builtins
+import functools
 import json
 import os
 import sys
@@ -94,7 +95,8 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
 
     def prepare() -> None:
         sessions.install(session)
-        flor.log = session.log
+        # Not a method: the walk would take one apart, where a program has it from `import log`.
+        flor.log = functools.partial(session.log)
         vars(builtins)["__flor_skipping__"] = skipping
         recorded = str(Path(session.facts.meta["script"]).parent)
         if recorded not in sys.path:
