@@ -10,6 +10,7 @@ from typing import Literal
 
 from flor.instrument.align import COMPOUND, Aligner, Item, zip_blocks
 from flor.instrument.disturb import bound_by, disturbances
+from flor.instrument.observers import without_observers
 from flor.instrument.scopes import all_names
 from flor.instrument.source import Source
 from flor.instrument.spans import Span, covers, span_of
@@ -44,8 +45,9 @@ def compare(old: Source, new: Source) -> Comparison:
     """Return how ``new`` differs from ``old``; comments, layout and docstrings are no difference.
 
     When ``new`` is ``old`` with statements inserted, nothing is changed. In doubt, a difference
-    is a change and not an addition.
+    is a change and not an addition. Observers added to a call are none (:mod:`observers`).
     """
+    new = without_observers(old, new)
     aligner = Aligner(docstrings="__doc__" in old.text or "__doc__" in new.text)
     walk = _Walk(old, new, aligner)
     walk.block(aligner.items(old.tree.body), aligner.items(new.tree.body))
