@@ -12,7 +12,7 @@ import threading
 import traceback
 
 import pytest
-from oracle import environment, logs
+from oracle import environment, expect, flor, logs
 
 from flor import _core
 from flor.instrument.rewrite import compile_loops, rewrite
@@ -323,3 +323,30 @@ def test_an_unmodified_program_is_recorded_and_asked(tmp_path):
     ]
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["verdict"] == "verified" and report["fallback"] == "none"
+
+
+SETS = """
+import os
+names = ["".join(chr(97 + (i * j) % 26) for j in range(3, 9)) for i in range(40)]
+order = list(set(names))
+for place, name in enumerate(order):
+    print(place, name, os.environ.get("PYTHONHASHSEED"))
+"""
+
+
+def test_sets_of_strings_keep_their_order_in_a_replay(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(SETS)
+    store = tmp_path / ".flor"
+    runs = []
+    for _ in range(2):
+        expect(0, flor("record", script, cwd=tmp_path, store=store))
+        runs.append([row["value"] for row in logs(store, tmp_path)])
+    first, second = runs
+    assert first != second and first[0].endswith("None")  # chosen anew, and not seen
+
+    script.write_text(
+        SETS.replace("    print", "    import flor\n    flor.log('n', name)\n    print")
+    )
+    done = expect(0, flor("replay", "latest", cwd=tmp_path, store=store))
+    assert "verified" in done.stdout

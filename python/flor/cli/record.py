@@ -42,6 +42,10 @@ def record(
     Examples: flor record train.py --epochs 5
               flor record --set lr=0.01 -m mypackage.train
     """
+    from flor.recording import hash_seed
+
+    hash_seed.pin()  # before anything else: it may start this interpreter again
+
     from flor.recording.launch import record_script
 
     if module is None and not command:

@@ -22,7 +22,7 @@ from flor.capture.usercode import UserCode
 from flor.errors import FlorError, InvalidError, StorageError
 from flor.files import storage_error
 from flor.layout import StoreLayout, boot_id
-from flor.recording import machine, sources, values
+from flor.recording import hash_seed, machine, sources, values
 from flor.recording.arguments import converted, is_json
 from flor.recording.clocks import Clocks
 from flor.recording.folder import Folder
@@ -139,7 +139,7 @@ class RecordSession:
             "cpu_model": machine.cpu_model(),
             "packages": machine.packages(),
             "threads": {},
-            "hash_seed": os.environ.get("PYTHONHASHSEED"),
+            **hash_seed.facts(),
             "entropy": self.store().put(json.dumps(entropy.choose()).encode()).hex(),
             "files": self._folder.manifest(self.store()) if not self._folder.truncated else [],
             "files_known": not self._folder.truncated,

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from flor.errors import CorruptError
 from flor.files import read_json, storage_error
+from flor.recording import hash_seed
 from flor.replay.plan import Plan
 from flor.replay.records import INTERNAL, Record, read_records
 
@@ -143,7 +144,9 @@ def worker_environment(meta: dict[str, Any]) -> dict[str, str]:
         environment |= dict.fromkeys(_THREADS, str(known["torch"]))
     for recorded in (known, meta.get("env") or {}):
         environment |= {k: str(v) for k, v in recorded.items() if k in _KEPT and v is not None}
-    if meta.get("hash_seed") is not None:
+    if meta.get("hash_seed_chosen"):
+        environment |= hash_seed.handed_over(str(meta["hash_seed"]))
+    elif meta.get("hash_seed") is not None:
         environment["PYTHONHASHSEED"] = str(meta["hash_seed"])
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # nothing is written into the user's folders
     return environment

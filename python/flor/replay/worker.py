@@ -25,7 +25,7 @@ from flor.instrument.guard import guard_wrapped
 from flor.instrument.loops import find_loops
 from flor.instrument.source import read_source
 from flor.layout import StoreLayout
-from flor.recording import launch
+from flor.recording import hash_seed, launch
 from flor.recording import session as sessions
 from flor.recording.clocks import Clocks
 from flor.recording.streams import Streams
@@ -40,6 +40,7 @@ from flor.replay.view import build_view, overlay_source
 
 def main(plan_path: str) -> int:
     """Run one plan; the exit code is the program's, 0 when the segment ended first."""
+    hash_seed.claim()
     plan: dict[str, Any] = json.loads(Path(plan_path).read_text())
     banned = _confine(plan)
     layout = StoreLayout.open(plan["store"])

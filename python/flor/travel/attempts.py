@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from flor.recording import hash_seed
+
 REFUSED = 2
 WORKER = "flor.travel.worker"
 
@@ -48,7 +50,8 @@ class Attempts:
         sys.stdout.flush()
         sys.stderr.flush()
         words = [sys.executable, "-m", WORKER, str(self.scratch)]
-        os.execve(sys.executable, words, os.environ if environment is None else environment)
+        known = os.environ | hash_seed.inherited() if environment is None else environment
+        os.execve(sys.executable, words, known)
 
     def next(self, reason: str) -> NoReturn:
         """Say why this way failed and try the next; with none left, exit with code 2."""

@@ -17,7 +17,7 @@ from flor.capture import entropy
 from flor.capture.checkpoint_file import CheckpointFile
 from flor.errors import FlorError
 from flor.layout import StoreLayout
-from flor.recording import launch
+from flor.recording import hash_seed, launch
 from flor.recording import session as sessions
 from flor.recording.options import Options
 from flor.replay.ban import DEVICES, forbid_writes
@@ -37,6 +37,7 @@ from flor.travel.source import RecordedProgram
 
 def main(scratch: str) -> int:
     """Try the current way; the exit code is the program's own, 2 where no way is left."""
+    hash_seed.claim()
     attempts = Attempts.read(Path(scratch))
     try:
         return _VERBS[attempts.plan["verb"]](attempts)
