@@ -444,3 +444,26 @@ def test_guard_adds_its_statements_and_nothing_else(source):
     for node in guarded:
         del node.body[0]
     assert ast.dump(tree, include_attributes=True) == before
+
+
+OBSERVED = "class Old:\n    pass\nt = Trainer(model, callbacks=[Old()])\nt.fit()\n"
+MINE = "class Mine:\n    def end(self):\n        flor.log('x', 1)\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        (OBSERVED, MINE + OBSERVED.replace("[Old()]", "[Old(), Mine()]"), 0),
+        (OBSERVED, MINE + OBSERVED.replace("[Old()]", "[Mine(), Old()]"), 0),
+        (OBSERVED.replace(", callbacks=[Old()]", ""), MINE + OBSERVED.replace("Old()", "Mine"), 0),
+        (OBSERVED, MINE + OBSERVED.replace("t.fit()", "t.add_callback(Mine())\nt.fit()"), 0),
+        (OBSERVED, MINE + OBSERVED.replace("[Old()]", "[Mine()]"), 1),  # Old is gone
+        (OBSERVED, MINE + OBSERVED.replace("[Old()]", "[Old(), Other()]"), 1),
+        (OBSERVED, MINE + OBSERVED.replace("model,", "Mine(),"), 1),
+        (OBSERVED, OBSERVED.replace("[Old()]", "[Old(), Old()]"), 1),  # Old is the program's
+    ],
+)
+def test_observers_of_added_classes_are_no_change(old, new, changes):
+    found = compare(read_source("old.py", old), read_source("new.py", new))
+    assert len(found.changed) == changes
+    assert not found.disturbing

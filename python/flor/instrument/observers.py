@@ -61,6 +61,6 @@ class _Remover(ast.NodeTransformer):
 
 
 def _copied(node: ast.AST) -> ast.AST:
-    parts = {name: value for name, value in ast.iter_fields(node)}
+    parts = dict(ast.iter_fields(node))
     parts = {name: [*part] if isinstance(part, list) else part for name, part in parts.items()}
     return ast.copy_location(type(node)(**parts), node)
