@@ -7,7 +7,7 @@ import shutil
 import sys
 
 import pytest
-from historykit import ASKED, BASE, CASES
+from historykit import AFTER_GRAD, ASKED, BASE, CASES, ask
 from oracle import answers, checksums, differences, expect, flor, logs, run
 
 from flor.errors import SourceError
@@ -153,3 +153,116 @@ def test_plain_loops_and_a_table_over_all_runs(tmp_path):
     assert [row["value"] for row in list(got.values())[1] if row["name"] == "stdout"] == (
         wanted.splitlines()
     )
+
+
+HELPER = """\
+import math
+
+STEPS = 3
+
+
+def advance(state, rate):
+    for step in range(STEPS):
+        change = rate * state
+        state = state - change
+    return state
+"""
+CALLER = """\
+import helper
+
+value = 8.0
+for epoch in range(2):
+    value = helper.advance(value, 0.1)
+print(value)
+"""
+INLINED = """\
+value = 8.0
+for epoch in range(2):
+    for step in range(3):
+        change = 0.1 * value
+        value = value - change
+print(value)
+"""
+
+
+def across_files(folder, asked, recorded):
+    """Propagate what ``asked`` (texts by file) adds to HELPER and CALLER into ``recorded``."""
+    base = {"helper.py": HELPER, "train.py": CALLER}
+    for name, text in asked.items():
+        (folder / name).write_text(text)
+    versions = [
+        Version(name, "train.py", folder, {file: text.encode() for file, text in texts.items()})
+        for name, texts in (("base", base), ("there", recorded))
+    ]
+    return propagate(read_today(folder / "train.py", versions[:1]), versions[1])
+
+
+def test_a_function_that_moved_to_another_file(tmp_path):
+    asked = {
+        "helper.py": HELPER.replace("    return", '    print("end", state)\n    return').replace(
+            "rate * state\n", 'rate * state\n        print("change", change)\n'
+        ),
+        "train.py": CALLER,
+    }
+    function = HELPER.partition("\n\n\n")[2].replace("STEPS", "3")
+    caller = CALLER.replace("helper.", "").replace("import helper\n", "")
+    found = across_files(tmp_path, asked, {"train.py": function + caller})
+    assert not found.refused, found.refused
+    assert [one["there"] for one in found.placed] == ["train.py:3", "train.py:4"]
+    placed_by_hand = asked["helper.py"].partition("\n\n\n")[2].replace("STEPS", "3") + caller
+    assert same(found.texts["train.py"].decode(), placed_by_hand)
+
+
+def test_code_that_was_inlined(tmp_path):
+    """The loop is there, but one line alone says which variable is meant: refused, not guessed."""
+    asked = {
+        "helper.py": HELPER.replace(
+            "state - change\n", 'state - change\n        print("s", state)\n'
+        ),
+        "train.py": CALLER,
+    }
+    found = across_files(tmp_path, asked, {"train.py": INLINED})
+    assert not found.placed and not found.texts
+    assert [one["why"] for one in found.refused] == [
+        "'state', which it reads, may be 'value' there: too little speaks for it"
+    ]
+
+
+def test_helpers_and_imports_of_the_statement_come_along(tmp_path):
+    helper = """def spread(values):
+    '''Say
+    more.'''
+    return math.dist(values, values)
+
+
+"""
+    asked = BASE.replace("def gradient", helper + "def gradient").replace(
+        "import numpy as np\n", "import math\nimport numpy as np\n"
+    )
+    asked = ask(asked, inner='flor.log("norm", spread(grad))', outer=None)
+    text, found = placed(tmp_path, BASE, asked, CASES[3].source)
+    assert not found.refused and len(found.placed) == 3
+    assert "import math" in text and "flor.log('norm', spread(g))" in text
+    text, found = placed(tmp_path, BASE, asked, "import math\n" + CASES[3].source)
+    assert text.count("import math") == 1 and len(found.placed) == 3
+    taken = CASES[3].source.replace("lr = ", "spread = 3\nlr = ")
+    text, found = placed(tmp_path, BASE, asked, taken)
+    assert {one["why"] for one in found.refused} == {
+        "it binds 'spread', which that version uses for something else",
+        "'spread', which it needs, could not be placed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        (BASE.replace(AFTER_GRAD, f"{AFTER_GRAD.strip()}; velocity *= 1\n"), "two statements"),
+        (
+            BASE.replace(AFTER_GRAD, f"pass; {AFTER_GRAD}"),
+            "holds more than one statement",
+        ),
+    ],
+)
+def test_no_room_between_two_statements_of_a_line(tmp_path, there, why):
+    text, found = placed(tmp_path, BASE, ask(BASE, outer=None), there)
+    assert text == there and why in found.refused[0]["why"], found

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flor.errors import SourceError
 from flor.history.match import Matching
 from flor.history.names import Unclear
 from flor.history.place import Cut, Placer
 from flor.history.rename import already_imported
 from flor.history.tree import Gap, Tree
 from flor.history.versions import Today, Version
+from flor.history.write import check_lines, code_of, gather, line_of, rows_of, with_rows
 from flor.instrument.scopes import own_names
-from flor.instrument.source import Source
 from flor.instrument.spans import span_of
 
 
@@ -48,10 +46,12 @@ def propagate(today: Today, version: Version) -> Propagation:
     for gap in sorted(tree.gaps, key=lambda gap: not _declares(gap.node)):
         try:
             _check_whole(gap, lost)
-            if already_imported(gap.node, matching.version.modules[version.script]):
+            if known := _known(gap, matching):
+                found.placed.append(_said(gap, today) | known)
                 continue
             cut = placer.place(gap)
-            _check_lines(cut, version.sources[cut.block.scope.file])
+            check_lines(cut, version.sources[cut.block.scope.file])
+            rows_of(cut, version.sources[cut.block.scope.file])
         except Unclear as why:
             lost |= _binds(gap.node)
             found.refused.append(_said(gap, today) | {"why": str(why)})
@@ -60,6 +60,14 @@ def propagate(today: Today, version: Version) -> Propagation:
     cuts.sort(key=lambda pair: (pair[1].block.scope.file, pair[1].node.lineno))
     _write(found, cuts, version, today)
     return found
+
+
+def _known(gap: Gap, matching: Matching) -> dict[str, Any] | None:
+    """Return what is told of an import that the version has already; None for anything else."""
+    module = matching.scopes.get(gap.block.scope)
+    if gap.block.scope.parent or module is None or not already_imported(gap.node, module):
+        return None
+    return {"there": f"{module.file}:1", "reads": "", "notes": ["imported there already"]}
 
 
 def _declares(node: ast.stmt) -> bool:
@@ -82,82 +90,15 @@ def _said(gap: Gap, today: Today) -> dict[str, Any]:
     return {"statement": source.line(line), "today": f"{gap.block.scope.file}:{line}"}
 
 
-def _check_lines(cut: Cut, source: Source) -> None:
-    """See that the place is between two lines; raises Unclear."""
-    before, after = _neighbours(cut)
-    owner = cut.block.owner
-    for one in (before, after):
-        if one is not None and owner is not None and _line(one) <= owner.node.lineno:
-            raise Unclear(f"line {_line(one)} there holds a whole block: nothing can stand inside")
-    if before is not None and after is not None and before.end_lineno == _line(after):
-        raise Unclear(f"line {_line(after)} there holds two statements: nothing can stand between")
-    if "\f" in source.text or ";" in source.line(_line(before or after or source.tree)):
-        text = source.line(_line(before or after or source.tree))
-        if before is not None and _shares(before, cut.block.raw):
-            raise Unclear(f"{text!r} there shares its line with another statement")
-
-
-def _shares(stmt: ast.stmt, block: list[ast.stmt]) -> bool:
-    return any(other is not stmt and other.lineno == stmt.end_lineno for other in block)
-
-
-def _line(node: ast.AST) -> int:
-    return span_of(node).start if isinstance(node, ast.stmt) else 1
-
-
-def _neighbours(cut: Cut) -> tuple[ast.stmt | None, ast.stmt | None]:
-    """Return the statements of the file before and after the place; docstrings count."""
-    raw, items = cut.block.raw, cut.block.items
-    if cut.index > 0:
-        at = raw.index(items[cut.index - 1].node) + 1
-    elif items:
-        at = raw.index(items[0].node)
-    else:
-        at = len(raw)
-    return (raw[at - 1] if at else None), (raw[at] if at < len(raw) else None)
-
-
 def _write(
     found: Propagation, cuts: Iterable[tuple[Cut, Gap]], version: Version, today: Today
 ) -> None:
     """Put the statements into the files, and say where."""
-    inserted: dict[str, list[tuple[int, str]]] = {}
+    parts: dict[str, list[tuple[int, list[str]]]] = defaultdict(list)
     for cut, gap in cuts:
-        file = cut.block.scope.file
-        source = version.sources[file]
-        before, after = _neighbours(cut)
-        line = (before.end_lineno or 0) if before is not None else _line(after or source.tree) - 1
-        margin = _margin(source, before if before is not None else after)
-        code = "\n".join(map(ast.unparse, map(ast.fix_missing_locations, cut.stmts)))
-        text = "".join(f"{margin}{row}\n" for row in code.splitlines())
-        inserted.setdefault(file, []).append((line, text))
-        said = _said(gap, today)
-        found.placed.append(
-            said | {"there": f"{file}:{line}", "reads": code, "notes": list(cut.notes)}
-        )
-    for file, parts in inserted.items():
-        found.texts[file] = _encoded(version, file, parts)
-
-
-def _margin(source: Source, near: ast.stmt | None) -> str:
-    if near is None:
-        return ""
-    row = source.text.split("\n")[_line(near) - 1]
-    return row[: len(row) - len(row.lstrip())]
-
-
-def _encoded(version: Version, file: str, parts: list[tuple[int, str]]) -> bytes:
-    rows = version.sources[file].text.split("\n")
-    if rows and rows[-1] == "":
-        rows.pop()
-    for line, text in sorted(parts, key=lambda part: part[0], reverse=True):
-        same = [each for at, each in parts if at == line]
-        if text is same[-1]:  # all of one place at once, in today's order
-            rows[line:line] = "".join(same).removesuffix("\n").split("\n")
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(version.texts[file]).readline)
-    try:
-        return ("\n".join(rows) + "\n").encode(encoding)
-    except UnicodeEncodeError as cause:
-        raise SourceError(
-            f"{file} is in {encoding}, which lacks {cause.object[cause.start]!r}"
-        ) from cause
+        file, line = cut.block.scope.file, line_of(cut)
+        parts[file].append((line, rows_of(cut, version.sources[file])))
+        there = {"there": f"{file}:{line}", "reads": code_of(cut), "notes": list(cut.notes)}
+        found.placed.append(_said(gap, today) | there)
+    for file, lines in parts.items():
+        found.texts[file] = with_rows(version.texts[file], version.sources[file], gather(lines))

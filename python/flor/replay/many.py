@@ -52,6 +52,8 @@ def run_many(layout: StoreLayout, request: ReplayRequest) -> int:
             many.replay(run)
             advance()
     print_runs(many.rows)
+    if many.told and not any(entry["placed"] or entry["refused"] for entry in many.told):
+        print("today's source adds no statement: each run was compared with its own version")
     print_placements(many.told)
     if not request.dry_run:
         write_report(request, {"runs": many.told})
