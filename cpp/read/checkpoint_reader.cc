@@ -2,12 +2,15 @@
 
 #include "base/error.h"
 #include "codec/codec.h"
+#include "read/side_by_side.h"
 
 namespace flor {
 namespace {
 
 // What no lz4 block exceeds: a made-up length must not take the memory.
 constexpr std::uint64_t kMaxExpansion = 256;
+// A thread costs as much as decoding some tens of kilobytes.
+constexpr std::uint64_t kLeastBytesPerThread = 1 << 20;
 
 Buffer decode_meta(const Manifest& manifest, const std::string& path) {
   if (manifest.meta_raw_bytes > (manifest.meta.size() + 1) * kMaxExpansion)
@@ -56,8 +59,14 @@ HeldBytes CheckpointReader::read(std::size_t index, std::uint64_t offset,
 }
 
 void CheckpointReader::read_into(std::size_t index, std::uint64_t offset, MutableBytes out) const {
+  const ContentRef& ref = region(index);
+  if (offset > ref.nbytes || out.size() > ref.nbytes - offset)
+    return store_->read(ref, offset, out);  // says what is wrong
   try {
-    store_->read(region(index), offset, out);
+    side_by_side(offset, offset + out.size(), kChunkBytes, kLeastBytesPerThread,
+                 [&](std::uint64_t begin, std::uint64_t end) {
+                   store_->read(ref, begin, out.subspan(begin - offset, end - begin));
+                 });
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kLost && error.kind() != ErrorKind::kNotFound) throw;
     throw Error(

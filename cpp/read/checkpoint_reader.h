@@ -25,6 +25,7 @@ class CheckpointReader {
   // The name of a region's content, and its length. Throws kInvalid for an unknown region.
   const ContentRef& region(std::size_t index) const;
 
+  // Long ones are decoded by a few threads at once, which end before the call does.
   // Bytes of a region: a view of the mapped pack where the chunks are raw and adjacent, else a
   // decoded copy. Every chunk touched is checked; damage throws kCorrupt with the place in the
   // pack. A chunk that no pack holds is kCorrupt too, naming this manifest.

@@ -66,6 +66,37 @@ TEST_CASE("regions come back one by one, in part, and into the caller's memory")
   CHECK(reader.verify().empty());
 }
 
+TEST_CASE("a long region is read in pieces, from any place, and tells its damage") {
+  Sample sample;
+  Buffer content = text(9'000'001, 3);
+  const Buffer hard = noise(2'000'000, 4);
+  std::copy(hard.begin(), hard.end(), content.begin() + 4'000'000);
+  Manifest manifest;
+  manifest.regions.push_back(sample.store->put(content));
+  sample.disk.write_atomically("s/long.ckpt", encode_manifest(manifest));
+  {
+    const CheckpointReader reader(sample.store, "s/long.ckpt");
+    for (const std::size_t from : {0, 1, 65'536, 1'000'003})
+      for (const std::size_t count : {7'999'998, 2'097'152, 2'097'151}) {
+        const auto begin = content.begin() + static_cast<std::ptrdiff_t>(from);
+        CHECK(copy(reader.read(0, from, count)) ==
+              Buffer(begin, begin + static_cast<std::ptrdiff_t>(count)));
+      }
+    Buffer out(8'000'000);
+    CHECK(failure([&] { reader.read_into(0, 1'000'002, out); }) == ErrorKind::kInvalid);
+  }
+  sample.store->close();
+  auto& file = sample.disk.raw("s/packs/" + sample.disk.list("s/packs")[0]);
+  const auto at =
+      std::search(file.begin(), file.end(), hard.begin() + 500'000, hard.begin() + 500'040);
+  REQUIRE(at != file.end());
+  *at ^= std::byte{1};
+  ChunkStoreOptions options;
+  options.files = &sample.disk;
+  const CheckpointReader damaged(std::make_shared<ChunkStore>("s", options), "s/long.ckpt");
+  CHECK(failure([&] { damaged.read(0, 0, content.size()); }) == ErrorKind::kCorrupt);
+}
+
 TEST_CASE("what was read outlives reader and store") {
   HeldBytes held;
   {
