@@ -71,16 +71,15 @@ void loop_finalize(PyObject* object) {
 
 void loop_dealloc(PyObject* object) {
   auto* self = reinterpret_cast<LoopObject*>(object);
-  if (self->handler != nullptr) {
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) return;
-  } else {
-    leave(*self);
-  }
+  if (self->handler != nullptr && PyObject_CallFinalizerFromDealloc(object) < 0) return;
+  leave(*self);
+  // Python finalizes an object once: one that was can't serve another loop.
+  const bool keep = free_count < kFree && PyObject_GC_IsFinalized(object) == 0;
   PyObject_GC_UnTrack(object);
   loop_clear(object);
   delete self->children;
   Py_DECREF(self->site);
-  if (free_count < kFree)
+  if (keep)
     free_loops[free_count++] = self;
   else
     PyObject_GC_Del(object);

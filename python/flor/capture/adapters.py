@@ -11,6 +11,7 @@ import io
 import itertools
 import multiprocessing.process
 import operator
+import queue
 import random
 import subprocess
 import sys
@@ -48,6 +49,10 @@ _ITERATORS: tuple[type, ...] = (
         )
     ),
 )
+_SHARING = frozenset(
+    {f"multiprocessing.{name}" for name in ("queues", "pool", "synchronize", "connection")}
+    | {f"concurrent.futures.{name}" for name in ("_base", "thread", "process")}
+)
 _C_DESCRIPTORS = frozenset({"builtins", "types", "_collections"})
 _BIT_GENERATORS = (np.random.BitGenerator,)
 
@@ -65,6 +70,9 @@ def fill(walker: Walker, obj: Any, node: Node) -> bool:
     for kinds, function in _FAMILIES:
         if isinstance(obj, kinds):
             return bool(function(walker, obj, node))
+    if _is_shared(obj):
+        walker.opaque(node, obj, "other threads or processes may change it at any time")
+        return True
     return False
 
 
@@ -244,6 +252,13 @@ def _alive(walker: Walker, obj: Any, node: Node) -> bool:
     """Threads and processes: pure Python objects whose real state is elsewhere."""
     walker.opaque(node, obj, "a thread or process has state that only the system knows")
     return True
+
+
+def _is_shared(obj: Any) -> bool:
+    """Whether others change an object at any time: processes, or threads at its other end."""
+    if isinstance(obj, queue.Queue):
+        return threading.active_count() > 1
+    return any(kind.__module__ in _SHARING for kind in type(obj).__mro__)
 
 
 def _cache(walker: Walker, obj: Any, node: Node) -> bool:

@@ -312,6 +312,9 @@ def _seed_as(bits: Any, recorded: dict[str, Any] | None) -> None:
     here = json.loads(json.dumps(plain_state(live.state)))
     missing = recorded["n_children_spawned"] - here["n_children_spawned"]
     if {**here, "n_children_spawned": 0} != {**recorded, "n_children_spawned": 0} or missing < 0:
-        raise CaptureError("a NumPy generator was seeded otherwise, or has spawned more children")
-    if missing:
+        try:  # seeded from the system: what unpickling does, in place
+            bits.__setstate__((bits.state, np.random.SeedSequence(**recorded)))
+        except (TypeError, ValueError) as error:
+            raise CaptureError(f"this NumPy can't seed a generator anew: {error}") from error
+    elif missing:
         live.spawn(missing)

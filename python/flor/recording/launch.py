@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
+import os
 import sys
 import traceback
 import types
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ def record_script(
     if script is not None and not Path(script).is_file():
         raise InvalidError(f"no script {script!r}: give the path of a Python file")
     spec = find_module(module) if module else None
-    path = str(spec.origin) if spec else str(script)
+    path = str(spec.origin) if spec else _absolute(str(script))
     programs = programs_of(path)
 
     def prepare() -> None:
@@ -49,7 +51,7 @@ def record_script(
             session.watch_loops(programs)
 
     compiled = programs.compile(path) if programs else None
-    code = run_main(path, args, prepare, compiled, spec=spec)
+    code = run_main(path, args, prepare, compiled, spec=spec, argv0=None if spec else script)
     recording = sessions.existing()
     if isinstance(recording, RecordSession):
         recording.outcome("completed" if code == 0 else "failed", code)  # it finishes at exit
@@ -85,28 +87,49 @@ def run_main(
     code: types.CodeType | None = None,
     seen_as: str | None = None,
     spec: ModuleSpec | None = None,
+    argv0: str | None = None,
 ) -> int:
     """Execute a script as ``__main__``; ``prepare`` is called once ``__main__`` and argv are set.
 
     ``seen_as``: the path that the program sees as its own (``__file__``, its folder on
-    ``sys.path``). ``spec``: of a module that runs as with ``-m``. Returns the exit code. A
-    traceback shows the script's own frames only.
+    ``sys.path``). ``spec``: of a module that runs as with ``-m``. ``argv0``: ``sys.argv[0]``, where
+    that is not the path. Returns the exit code. A traceback shows the script's own frames only.
     """
     path = seen_as or script
-    main = types.ModuleType("__main__")
-    main.__file__ = path
-    main.__dict__["__builtins__"] = __builtins__
+    main = _main_module(path, spec)
     sys.modules["__main__"] = main
-    sys.argv = [path, *args]
+    if "__mp_main__" in sys.modules:  # how multiprocessing calls it, once it was imported
+        sys.modules["__mp_main__"] = main
+    sys.argv = [argv0 or path, *args]
     sys.path[0] = str(Path.cwd() if spec else Path(path).resolve().parent)
-    if spec is not None:
-        main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
 
     def execute() -> None:
         exec(code or compile(Path(script).read_bytes(), script, "exec"), main.__dict__)
 
     prepare()
     return _guarded(execute)
+
+
+def _main_module(path: str, spec: ModuleSpec | None) -> types.ModuleType:
+    """Return an empty ``__main__``, as Python makes it."""
+    main = types.ModuleType("__main__")
+    found = {
+        "__file__": path,
+        "__builtins__": builtins,
+        "__cached__": None,
+        "__annotations__": {},
+        "__loader__": SourceFileLoader("__main__", path),
+    }
+    if spec is not None:
+        found |= {"__spec__": spec, "__loader__": spec.loader, "__package__": spec.parent}
+        found["__cached__"] = spec.cached
+    vars(main).update(found)
+    return main
+
+
+def _absolute(script: str) -> str:
+    """Return a script's path as Python shows it: joined with the working folder, else as given."""
+    return os.path.join(Path.cwd(), script)  # noqa: PTH118 - Path would tidy it
 
 
 def _guarded(execute: Any) -> int:

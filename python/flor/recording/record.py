@@ -119,6 +119,7 @@ class RecordSession:
             "run": self.run,
             "script": str(self.script) if self.script else "<interactive>",
             "argv": list(sys.argv[1:]),
+            "argv0": sys.argv[0] if sys.argv else "",
             "cwd": str(Path.cwd()),
             "status": "running",
             "exit_code": None,

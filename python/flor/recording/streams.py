@@ -1,18 +1,24 @@
-"""What the program prints and logs, as records: names ``stdout`` and ``logging``.
+"""What the program prints and logs, as records: names ``stdout``, ``logging``, ``warnings``.
 
 The program sees no difference: ``sys.stdout`` stays the same object, only its ``write`` is wrapped;
-handlers of ``logging`` are not touched. A record is a finished line; of a line redrawn with
-carriage returns the last state. Progress bars of tqdm and rich are left out: they show rates, and
-are redrawn when time has passed.
+handlers of ``logging`` and ``warnings.showwarning`` are not touched. A record is a finished line;
+of a line redrawn with carriage returns the last state. Progress bars of tqdm and rich are left out:
+they show rates, and are redrawn when time has passed. Of warnings those that Python shows are
+records: once a process and place, so a part of a run may show other ones than the whole, and replay
+does not compare them.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+WARNINGS = "warnings"
+_SHOW = "_showwarnmsg_impl"  # of the standard library: what shows a warning at last
 
 Log = Callable[[str, str], Any]
 
@@ -37,6 +43,14 @@ class Streams:
         except AttributeError:  # a stream that takes no attributes: it is not recorded
             self._stream = None
         logging.Logger.handle = self._wrap_handle()  # type: ignore[method-assign]
+        # Below showwarning, which programs replace and compare.
+        self._show: Any = getattr(warnings, _SHOW, None)
+        if self._show is not None:
+            setattr(warnings, _SHOW, self._shown)
+
+    def _shown(self, message: Any) -> None:
+        self._show(message)
+        self._log(WARNINGS, f"{message.category.__name__}: {message.message}")
 
     def _wrap(self, write: Callable[[str], int]) -> Callable[[str], int]:
         def recorded(text: str) -> int:
@@ -72,6 +86,8 @@ class Streams:
         if self._stream is not None:
             del self._stream.write
         logging.Logger.handle = self._handle  # type: ignore[method-assign]
+        if getattr(warnings, _SHOW, None) == self._shown:  # else in a catch_warnings() block
+            setattr(warnings, _SHOW, self._show)
 
 
 def _draws_bar() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from flor.errors import CorruptError
 from flor.layout import StoreLayout, run_status
 from flor.query.run_log import read_run_log
+from flor.recording.streams import WARNINGS
 from flor.replay.records import INTERNAL, Context, Record, records_of
 
 STATE = "__flor__.state"
@@ -61,7 +62,7 @@ class RecordedRun:
         every = records_of(read_run_log(layout, run))
         durable = {int(path.stem) for path in layout.checkpoint_paths(run)}
         states = [_boundary(record, durable) for record in every if record.name == STATE]
-        users = [record for record in every if not record.name.startswith(INTERNAL)]
+        users = [r for r in every if not r.name.startswith(INTERNAL) and r.name != WARNINGS]
         return cls(layout, run, meta, users, states)
 
     @property

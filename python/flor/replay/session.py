@@ -28,6 +28,7 @@ from flor.capture.walk import Graph
 from flor.errors import CorruptError, FlorError
 from flor.query.order import AFTER
 from flor.recording import values
+from flor.recording.streams import WARNINGS
 from flor.replay.facts import Context, Facts
 from flor.replay.probes import Probes
 from flor.replay.view import Places, set_files
@@ -109,8 +110,9 @@ class ReplaySession:
         values.write_value(log, name, value, path, self.store.put)
 
     def log_line(self, name: str, text: str) -> None:
-        """Record a printed or logged line."""
-        self.log(name, text)
+        """Record a printed or logged line; warnings depend on what was warned of before."""
+        if name != WARNINGS:
+            self.log(name, text)
 
     def log_slowly(self, name: object, value: Any) -> None:
         """Log what the core does not take by itself."""

@@ -112,7 +112,8 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
     try:
         arguments = session.plan["argv"]
         spec = _module(session.facts.meta)
-        code_of_exit = launch.run_main(script, arguments, prepare, code, seen_as, spec)
+        argv0 = session.places.to_view(session.facts.meta.get("argv0") or seen_as)
+        code_of_exit = launch.run_main(script, arguments, prepare, code, seen_as, spec, argv0)
     except Refused as refused:
         session.finish(refused=str(refused))
         return 0

@@ -1,0 +1,114 @@
+"""The program sees no difference but time: ``python prog.py`` beside ``flor record prog.py``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from oracle import environment
+
+PROGRAM = Path(__file__).parents[1] / "workloads" / "handsfree" / "unchanged_project"
+TIMEOUT = 120
+
+Words = tuple[str, ...]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(PROGRAM, tmp_path / "work"))
+
+
+def start(command: Words, folder: Path, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment(folder.parent / "store", **more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def as_a_shell_says(code: int) -> int:
+    """Return an exit code with Ctrl-C as 130: plain Python ends itself by the signal then."""
+    return 130 if code == -signal.SIGINT else code
+
+
+def both(folder: Path, *command: str, **more: str) -> tuple[str, str, int]:
+    """Run a program plainly and under recording; return what it said, the same both times."""
+    seen = []
+    for words in (command, ("-m", "flor", "record", *command)):
+        process = start(words, folder, **more)
+        out, err = process.communicate(timeout=TIMEOUT)
+        seen.append((out.splitlines(), err.splitlines(), as_a_shell_says(process.returncode)))
+    for plain, recorded in zip(seen[0], seen[1], strict=True):
+        assert recorded == plain
+    out, err, code = seen[0]
+    return "\n".join(out), "\n".join(err), code
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [
+        ("exit", 3, "shown once"),
+        ("text", 1, "a last word"),
+        ("raise", 1, "ZeroDivisionError"),
+        ("interrupt", 130, "KeyboardInterrupt"),
+        ("syntax", 1, "SyntaxError"),
+        ("kill", -signal.SIGTERM, "shown once"),
+    ],
+)
+def test_a_program_sees_the_same_and_ends_the_same(
+    folder: Path, how: str, code: int, told: str
+) -> None:
+    output, errors, ended = both(folder, "./unchanged.py", how)
+    assert ended == code
+    assert told in errors
+    assert errors.count("shown once\n") == 1
+    assert "hash seed null" in output
+
+
+def test_compilers_get_the_code_as_it_was_written(folder: Path) -> None:
+    output, _, code = both(folder, "unchanged.py", "--torch")
+    assert code == 0
+    assert output.startswith("compiled")
+
+
+def test_a_module_is_run_as_with_python_m(folder: Path) -> None:
+    output, _, code = both(folder, "-m", "pkg.mod", "one", "--two")
+    assert code == 0
+    assert "pkg.mod" in output
+
+
+def test_a_hash_seed_of_the_user_stays(folder: Path) -> None:
+    output, _, _ = both(folder, "unchanged.py", PYTHONHASHSEED="7")
+    assert 'hash seed "7"' in output
+
+
+def test_ctrl_c_reaches_the_program(folder: Path) -> None:
+    """An interrupt from outside, in the middle of a loop; the program ends as Python ends."""
+    script = folder / "waits.py"
+    script.write_text(
+        "import time\n"
+        "for turn in range(1000):\n"
+        "    print('turn', turn, flush=True)\n"
+        "    time.sleep(0.2)\n"
+    )
+    codes = []
+    for words in (("waits.py",), ("-m", "flor", "record", "waits.py")):
+        process = start(words, folder)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "turn 0\n"
+        time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT)
+        assert err.endswith("KeyboardInterrupt\n")
+        codes.append(as_a_shell_says(process.returncode))
+    assert codes == [130, 130]

@@ -1,0 +1,8 @@
+import inspect
+
+
+def names():
+    found = []
+    for each in inspect.stack():
+        found.append(each.function)
+    return found
