@@ -483,3 +483,78 @@ def test_settings_that_match_nothing(whole, setting, told):
     done = fork(whole, "--at", "epoch=4", "--set", setting)
     assert done.returncode == 2 and told in done.stderr
     assert len(list(whole.glob(".flor/runs/*"))) == 1
+
+
+# -- programs that do not know flor ----------------------------------------------------------------
+
+UNKNOWING = """\
+import glob, os, time
+import numpy as np
+from sgd import SGD
+
+weights = np.zeros(40)
+optimizer = SGD(weights, lr=0.5)
+
+
+def main():
+    epoch = 0
+    while epoch < 12:
+        for batch in range(5):
+            optimizer.step(np.random.rand(40))
+            time.sleep(0.001)
+        print(epoch, weights.sum())
+        with open("log.csv", "a") as file:
+            file.write(f"{weights[0]}\\n")
+        if os.environ.get("KILL") == str(epoch):
+            while len(glob.glob(os.environ["FLOR_STORE"] + "/runs/*/checkpoints/*.ckpt")) < 4:
+                time.sleep(0.01)
+            os.kill(os.getpid(), 9)
+        epoch += 1
+    print("end", optimizer.steps)
+    raise SystemExit(3)
+
+
+np.random.seed(4)
+main()
+"""
+SGD = """\
+class SGD:
+    def __init__(self, weights, lr):
+        self.weights, self.steps = weights, 0
+        self.param_groups = [{"params": [weights], "lr": lr}]
+
+    def step(self, gradient):
+        self.steps += 1
+        self.weights -= self.param_groups[0]["lr"] * gradient
+"""
+
+
+def test_an_unmodified_program(tmp_path):
+    """Resumed, looked into, forked and replayed like any other."""
+    for name, kill in (("whole", ""), ("cut", "9")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "train.py").write_text(UNKNOWING)
+        (folder / "sgd.py").write_text(SGD)
+        record(folder, kill)
+    done = expect(3, resume(folder))
+    assert "from the end of" in done.stderr, "it began again: no checkpoint was used"
+    assert seen(folder) == seen(tmp_path / "whole")
+    assert expect(0, flor("replay", cwd=folder, store=folder / ".flor")).stdout.startswith(
+        "verified"
+    )
+    (loop,) = {row["context"][0][0] for row in logs(folder / ".flor", folder) if row["context"]}
+    looked = shell(folder, "epoch, optimizer.steps\n", "--at", f"{loop}=6")
+    assert looked.stdout == "(7, 35)\n", looked.stderr
+    run = meta_of(folder)["run"]
+    for words in ((), ("--set", "lr=0.25")):
+        done = expect(3, fork(folder, run, "--at", f"{loop}=6", *words))
+        rows, parent = logs(folder / ".flor", folder), logs(folder / ".flor", folder, run)
+        assert (after(rows, -1) == after(parent, 6)) == (not words)
+    assert "SGD group 0, lr: 0.5 becomes 0.25" in done.stderr
+    asked = UNKNOWING.replace(
+        "        print(epoch", "        print(weights.max())\n        print(epoch"
+    )
+    (folder / "asked.py").write_text(asked)
+    done = flor("replay", "latest", "--script", "asked.py", cwd=folder, store=folder / ".flor")
+    assert expect(0, done).stdout.startswith("verified")

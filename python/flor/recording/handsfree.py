@@ -43,10 +43,14 @@ class Programs:
     def __init__(self) -> None:
         self.training = Training()
 
+    def read(self, path: str) -> Source:
+        """Return the source of a file; raises SourceError."""
+        return read_source(path)
+
     def compile(self, path: str) -> CodeType | None:
         """Return the code of a file; None where Python is to compile it, and say what is wrong."""
         try:
-            source = read_source(path)
+            source = self.read(path)
         except SourceError:
             return None
         self.training.add(source)
@@ -128,7 +132,7 @@ class HandsFree:
 
     def watch(self, loop: _core.Loop) -> Candidate | Block | None:
         """Decide what a loop is that begins outside of all others or directly in a candidate."""
-        if os.getpid() != self._pid or threading.get_ident() != self._thread:
+        if not self._is_mine():
             return None
         now = time.perf_counter()
         if loop.depth:
@@ -143,6 +147,10 @@ class HandsFree:
             return None
         self._latest = Candidate(self, main, promise, now, known_length(loop.iterable))
         return self._latest
+
+    def _is_mine(self) -> bool:
+        """Whether the recorded process's own thread is running."""
+        return os.getpid() == self._pid and threading.get_ident() == self._thread
 
     def world(self, frame: Any, named: dict[str, Any] | None) -> World:
         """Return the state to capture, for a main loop that begins in ``frame``.

@@ -47,6 +47,7 @@ def record_script(
         session = RecordSession.start(options, str(Path.cwd()) if module else None)
         sessions.install(session)
         session.meta |= {"module": module, "handsfree": programs is not None}
+        session.save()
         if programs is not None:
             session.watch_loops(programs)
 

@@ -391,17 +391,22 @@ class RecordSession:
         if self._policy is None:
             bound = self.options.bound(overhead)
             self._policy = Policy(bound, disk_budget(self.options.disk_budget))
-        if not self._policy.can_enter():
+        if not self._may_enter(self._policy):
             return None
         self.meta["threads"] = machine.threads()
         world = self._handsfree.world(frame, objects)
         self._main = MainLoop(self, world, self._policy, loop, self._main, library)
-        self._main.enter(frame)
+        self._enter_main(self._main, frame)
         return self._main
+
+    def _may_enter(self, policy: Policy) -> bool:
+        return policy.can_enter()
 
     def choose_main(self, main: dict[str, Any], named: dict[str, Any]) -> None:
         """Take a loop for the run's main one, until a better one is known."""
-        self.meta["main"] = main
+        self.meta["main"] = {**(self.meta.get("main") or {}), **main}
+        if main["iterations"] is None:  # it goes on: a run that is killed never says more
+            self._attempt("the source was not stored", self._final_version)
         self.meta["modules"] = {key: type(obj).__qualname__ for key, obj in named.items()}
         self.save()
 

@@ -47,6 +47,8 @@ class ForkedSession(TravelSession):
             "args": dict(parent.get("args") or {}),
             "entropy": parent.get("entropy"),
             "argv": list(parent.get("argv") or []),
+            "module": parent.get("module"),
+            "handsfree": parent.get("handsfree"),
         }
         _core.set_active(self.writer)
         self._attach()

@@ -21,8 +21,8 @@ def independent(iterable: Any, same_start: bool) -> bool:
 
     ``same_start``: whether the random states there are the run's: a loader draws its order then.
     """
-    if type(iterable) in (range, list, tuple, str, dict, np.ndarray):
-        return True
+    if iterable is None or type(iterable) in (range, list, tuple, str, dict, np.ndarray):
+        return True  # None: a while loop, whose state is in the program's variables
     kind = type(iterable)
     if (kind.__module__, kind.__qualname__) == (f"{_TORCH_DATA}.dataloader", "DataLoader"):
         sampler = type(iterable.sampler).__module__

@@ -91,8 +91,9 @@ class ResumedSession(TravelSession):
             "boot": boot_id(),
             "resumes": [*(self.meta.get("resumes") or []), entry],
         }
-        if main is None:
-            self.meta.pop("main", None)
+        self.meta.pop("main", None)
+        if main is not None:
+            self.meta["main"] = {**_forked(self.facts.meta), "loop": main.loop, "iterations": None}
         self.layout.write_run(self.run, self.meta)
         self._begin_recording()
         self._drop_superseded(told["checkpoints"])
@@ -106,3 +107,9 @@ class ResumedSession(TravelSession):
         for path in self.layout.checkpoint_paths(self.run):
             if int(path.stem) not in counting:
                 path.unlink(missing_ok=True)
+
+
+def _forked(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return what a resumed fork keeps of its main loop: where that began."""
+    first = (meta.get("main") or {}).get("first")
+    return {} if first is None else {"first": first}

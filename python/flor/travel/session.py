@@ -24,14 +24,17 @@ from flor.capture.difference import differences
 from flor.capture.state import digest, encode, shape
 from flor.capture.walk import Graph
 from flor.errors import FlorError
+from flor.recording.handsfree import Programs
 from flor.recording.loops import scalar_text
 from flor.recording.mainloop import MainLoop
 from flor.recording.options import Options
+from flor.recording.policy import Policy
 from flor.recording.record import RecordSession
 from flor.replay.facts import Facts
 from flor.replay.probes import Probes, place_of
 from flor.replay.view import Places
 from flor.travel.attempts import say
+from flor.travel.handsfree import TravelWatch
 from flor.travel.items import independent
 from flor.travel.loop import TravelLoop
 from flor.travel.route import Place, Route
@@ -61,7 +64,9 @@ class TravelSession(RecordSession):
     """
 
     def __init__(self, layout: Any, options: Options, run: str, trip: Trip) -> None:
-        super().__init__(layout, options, run)
+        super().__init__(
+            layout, options, run, str(Path.cwd()) if trip.facts.meta.get("module") else None
+        )
         self.trip = trip
         self.facts = trip.facts
         self.landed = False
@@ -139,6 +144,18 @@ class TravelSession(RecordSession):
         frame = sys._getframe(2)
         kind, _ = self.trip.probes.site(frame)
         return TravelLoop(self, name, iterable, kind, place_of(frame) in self.trip.direct)
+
+    @property
+    def main_loop(self) -> str:
+        """The name of the recorded main loop."""
+        return str((self.facts.meta.get("main") or {}).get("loop"))
+
+    def watch_loops(self, programs: Programs) -> None:
+        """Find the recorded main loop of a program that does not name its loops."""
+        self._handsfree = TravelWatch(self, programs)
+
+    def _may_enter(self, policy: Policy) -> bool:
+        return not self.landed or super()._may_enter(policy)
 
     # -- the main loop, until the target is reached ------------------------------------------------
 

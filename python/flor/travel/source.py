@@ -19,6 +19,7 @@ from flor.instrument.loops import Position, find_loops, loop_calls, position_of
 from flor.instrument.source import Source, read_source
 from flor.layout import StoreLayout
 from flor.replay.probes import Probes
+from flor.travel.handsfree import RecordedPrograms
 from flor.travel.items import passes_items_on
 
 
@@ -38,7 +39,8 @@ class RecordedProgram:
                 f"run {meta.get('run')} has no recorded source (version {name!r}): record a script"
             )
         content = read_json(path)
-        folder = folder or Path(meta["script"]).resolve().parent
+        where = meta["cwd"] if meta.get("module") else Path(meta["script"]).parent
+        folder = folder or Path(where).resolve()
         store = _core.ChunkStore(str(layout.root), readonly=True)
         try:
             self.files = {
@@ -54,6 +56,8 @@ class RecordedProgram:
         if str(self.script) not in self._sources:
             self._sources[str(self.script)] = self._parse(self.script)
 
+        self.programs = RecordedPrograms(self._sources) if meta.get("handsfree") else None
+
     def _parse(self, path: Path) -> Source:
         text = importlib.util.decode_source(self.files[path])
         return read_source(str(path), text)
@@ -67,7 +71,9 @@ class RecordedProgram:
         ]
 
     def code(self, path: str) -> CodeType:
-        """Return the code of a file, with its wrapped loops made skippable."""
+        """Return the code of a file, with its loops visible, or its wrapped ones skippable."""
+        if self.programs is not None:
+            return self.programs.code(path)
         source = self._sources[path]
         return compile(guard_wrapped(source, find_loops(source)), path, "exec")
 

@@ -106,7 +106,9 @@ def _elsewhere(
     store = _core.ChunkStore(str(layout.root), readonly=True)
     for note in build_view(folder, facts.meta.get("files", []), store, [Path(facts.meta["cwd"])]):
         say(note)
-    beside = Path(facts.meta["script"]).parent == Path(facts.meta["cwd"])
+    beside = facts.meta.get("module") or (
+        Path(facts.meta["script"]).parent == Path(facts.meta["cwd"])
+    )
     program = RecordedProgram(layout, facts.meta, folder if beside else None)
     if beside:
         program.write()
@@ -173,16 +175,19 @@ def _start(session: TravelSession, program: RecordedProgram) -> None:
     session.begin()
     sessions.install(session)
     vars(builtins)["__flor_skipping__"] = skipping
-    program.install()
+    if program.programs is not None:
+        session.watch_loops(program.programs)
     ref = session.facts.meta.get("entropy")
     if ref:
         entropy.start_from(json.loads(session.store().get(bytes.fromhex(ref))))
 
 
 def _run(attempts: Attempts, program: RecordedProgram, meta: dict[str, Any], prepare: Any) -> int:
+    program.install()
+    spec = launch.find_module(meta["module"]) if meta.get("module") else None
     code = program.code(str(program.script))
     script = str(program.script)
-    status = launch.run_main(script, list(meta["argv"]), prepare, code, meta["script"])
+    status = launch.run_main(script, list(meta["argv"]), prepare, code, meta["script"], spec)
     session = sessions.existing()
     assert isinstance(session, TravelSession)
     if not session.landed:
