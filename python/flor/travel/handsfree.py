@@ -65,7 +65,8 @@ class TravelWatch(HandsFree):
         self._hook_optimizers()
         travel = self._travel
         travel.beginning = loop.iterable
-        main = travel.enter_candidate(loop.name, frame)  # it may land there
+        library = getattr(loop.key, "library", None)
+        main = travel.enter_candidate(loop.name, frame, library)  # it may land there
         assert main is not None
         length = known_length(loop.iterable)
         candidate = Candidate(self, main, 2, time.perf_counter(), length)

@@ -93,7 +93,7 @@ class ResumedSession(TravelSession):
         }
         self.meta.pop("main", None)
         if main is not None:
-            self.meta["main"] = {**_forked(self.facts.meta), "loop": main.loop, "iterations": None}
+            self.meta["main"] = {**_lasting(self.facts.meta), "loop": main.loop, "iterations": None}
         self.layout.write_run(self.run, self.meta)
         self._begin_recording()
         self._drop_superseded(told["checkpoints"])
@@ -109,7 +109,7 @@ class ResumedSession(TravelSession):
                 path.unlink(missing_ok=True)
 
 
-def _forked(meta: dict[str, Any]) -> dict[str, Any]:
-    """Return what a resumed fork keeps of its main loop: where that began."""
-    first = (meta.get("main") or {}).get("first")
-    return {} if first is None else {"first": first}
+def _lasting(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return what stays true of the main loop: where a fork's began, whose it is."""
+    main = meta.get("main") or {}
+    return {key: main[key] for key in ("first", "library") if main.get(key) is not None}

@@ -101,6 +101,8 @@ def _elsewhere(
 ) -> int:
     """Run the program in a folder of its own, made like the one that the run found."""
     hold_run(layout.run_dir(attempts.plan["run"]))
+    if attempts.plan.get("fork"):
+        hold_run(layout.run_dir(attempts.plan["fork"]))
     facts = Facts(layout, attempts.plan["run"])
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt before
     store = _core.ChunkStore(str(layout.root), readonly=True)
