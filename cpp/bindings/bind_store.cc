@@ -69,14 +69,20 @@ py::bytes places(ChunkStore& store) {
 void bind_store(py::module_& module) {
   py::class_<ChunkStore, std::shared_ptr<ChunkStore>>(
       module, "ChunkStore", "A content-addressed store of chunks, in the folder of a flor store.")
-      .def(py::init([](const std::string& root, bool readonly) {
+      .def(py::init([](const std::string& root, bool readonly, bool use_index) {
              ChunkStoreOptions options;
              options.readonly = readonly;
+             options.use_index = use_index;
              std::shared_ptr<ChunkStore> store;
              without_gil([&] { store = std::make_shared<ChunkStore>(root, options); });
              return store;
            }),
-           py::arg("root"), py::kw_only(), py::arg("readonly") = false)
+           py::arg("root"), py::kw_only(), py::arg("readonly") = false, py::arg("use_index") = true)
+      .def(
+          "renew_index", [](ChunkStore& store) { without_gil([&] { store.renew_index(); }); },
+          "Write the index file anew, where the store has one or needs one.")
+      .def("index_problem", &ChunkStore::index_problem,
+           "What is wrong with the index file; None when nothing is.")
       .def("put", &put, py::arg("buffer"),
            "Store the bytes and return their reference; kill -9 does not lose them.")
       .def("get", &get, py::arg("ref"), "The bytes of a reference, checked.")

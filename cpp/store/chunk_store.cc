@@ -20,6 +20,7 @@ ChunkStore::ChunkStore(std::string root, ChunkStoreOptions options)
   if (!files().exists(root_))
     throw Error(ErrorKind::kNotAStore,
                 "there is no store here; flor makes one when it first records a run", root_);
+  if (options_.use_index) load_index();
   refresh_packs(true);
   foreground_ = std::make_unique<StoreLane>(*this);
 }
@@ -195,6 +196,7 @@ void ChunkStore::close() {
   keep_first([this] { seal_retired(); });
   if (!lanes.empty() && files().exists(packs_folder_) && !options_.readonly)
     keep_first([this] { files().sync_dir(packs_folder_); });
+  if (!first && !lanes.empty() && !options_.readonly && options_.use_index) index_at_close();
   const std::lock_guard lock(claims_mutex_);
   locks_.reset();
   if (first) std::rethrow_exception(first);
@@ -259,11 +261,7 @@ void ChunkStore::supersede(const ChunkPlace& damaged) {
 
 std::vector<ChunkPlace> ChunkStore::places() {
   const std::shared_lock lock(mutex_);
-  std::vector<ChunkPlace> known;
-  known.reserve(index_.size());
-  for (const ChunkPlace& place : index_.places())
-    if (!place.forgotten) known.push_back(place);
-  return known;
+  return index_.places();
 }
 
 std::vector<std::string> ChunkStore::pack_paths() {

@@ -61,6 +61,8 @@ struct ChunkStoreOptions {
   FileSystem* files = &real_files();
   ContentHash hash = &content_hash;         // tests give a weak one, to make names collide
   std::uint64_t pack_bytes = 256ULL << 20;  // a pack at least this long is sealed and another begun
+  bool use_index = true;                    // false: read the packs themselves, write no index
+  std::uint64_t index_chunks = 4096;        // close() writes an index when so many are in none
 };
 
 struct StoreStats {
@@ -89,8 +91,8 @@ using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 class ChunkStore {
  public:
-  // `root` must be a folder. Reads the names of all chunks (40 bytes each); writes nothing. Throws
-  // kNotAStore, kNewerFormat.
+  // `root` must be a folder. Maps the index file, when it is whole and of the packs that are there,
+  // and reads the names of all other chunks; writes nothing. Throws kNotAStore, kNewerFormat.
   ChunkStore(std::string root, ChunkStoreOptions options);
   // close(), with errors swallowed.
   ~ChunkStore();
@@ -123,8 +125,16 @@ class ChunkStore {
   void sync(std::uint64_t epoch);
   // For put(): everything stored so far. A failed sync of another caller is told here too, once.
   void sync();
-  // Makes all durable, seals the packs, ends all use. Throws what failed. Idempotent.
+  // Makes all durable, seals the packs, ends all use. Throws what failed. Idempotent. Writes a new
+  // index file when an eighth of the chunks is in none.
   void close();
+
+  // After packs were removed: writes the index file anew, where the store has one or needs one.
+  // Throws what failed.
+  void renew_index();
+  // What is wrong with the index file; nothing when there is none, or one of packs that have
+  // changed since: it is left aside then.
+  std::optional<std::string> index_problem();
 
   // Re-reads everything: checksums, decoding, names. Empty when all is well.
   std::vector<StoreProblem> verify(const Progress& progress = {});
@@ -164,6 +174,10 @@ class ChunkStore {
   bool claim(PackFile& pack);
   void check_usable() const;
   void check_writable() const;
+  void load_index();
+  // Of all sealed packs that are whole, in one atomic step.
+  void write_index();
+  void index_at_close() noexcept;
   std::shared_ptr<PackFile> pack(std::uint32_t number);
   std::uint32_t add_pack(std::shared_ptr<PackFile> pack);
   void scan_into_index(std::uint32_t number, bool opening);

@@ -20,6 +20,22 @@ std::shared_ptr<MappedFile> PackFile::covering(std::uint64_t end) {
   return mapping_;
 }
 
+bool PackFile::adopt_sealed(std::uint64_t file_bytes) {
+  std::shared_ptr<MappedFile> mapping;
+  try {
+    mapping = files_.map(path_);
+  } catch (const Error&) {
+    return false;
+  }
+  const Bytes file = mapping->bytes();
+  if (file.size() != file_bytes || !pack::decode_footer(file, id_)) return false;
+  sealed_ = header_checked_ = true;
+  scanned_ = synced_end = file_bytes;
+  const std::lock_guard lock(mutex_);
+  mapping_ = std::move(mapping);
+  return true;
+}
+
 pack::Scan PackFile::scan_more() {
   if (own_ || sealed_) return {};
   const auto mapping = files_.map(path_);

@@ -24,6 +24,10 @@ class PackFile {
   // hold is known from writing it. Throws kNewerFormat.
   pack::Scan scan_more();
 
+  // For a pack that an index file describes: false, and nothing changed, when the file is not that
+  // sealed pack of `file_bytes` bytes.
+  bool adopt_sealed(std::uint64_t file_bytes);
+
   // A mapping of at least `end` bytes. Throws kCorrupt when the file is shorter, kNotFound when it
   // is gone.
   std::shared_ptr<MappedFile> covering(std::uint64_t end);

@@ -163,6 +163,27 @@ def test_a_pack_in_use_stays_and_is_told(root: Path):
     assert fsck(root, "--repair")[0] == 0
 
 
+def test_a_damaged_index_is_told_left_aside_and_made_anew(root: Path):
+    store = _core.ChunkStore(str(root))
+    refs = [store.put(number.to_bytes(8, "little")) for number in range(5000)]
+    store.close()
+    index = root / "chunks.index"
+    flip(index, index.stat().st_size // 2)
+    reader = _core.ChunkStore(str(root), readonly=True)
+    assert reader.get(refs[77]) == (77).to_bytes(8, "little")
+    reader.close()
+    code, output = fsck(root)
+    assert code == 4 and "chunks.index" in output
+    assert fsck(root, "--repair")[0] == 0
+    assert fsck(root)[0] == 0 and every_checkpoint_reads(root) == 13
+    gone = CliRunner().invoke(main, ["gc", "--store", str(root)])
+    assert gone.exit_code == 0, gone.output
+    fresh = _core.ChunkStore(str(root), readonly=True)
+    assert not fresh.contains(refs[77]) and fresh.index_problem() is None
+    fresh.close()
+    assert every_checkpoint_reads(root) == 13
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_any_damage_is_found_and_after_a_repair_all_is_well(root: Path, seed: int):
     """Random bytes and lengths of random files; what fsck calls well reads back as it was."""

@@ -44,7 +44,7 @@ PLACE = np.dtype(
 class Damage:
     """One damaged part of the store: what is wrong, and which other parts depend on it."""
 
-    kind: str  # pack, checkpoint, version, run, log, replay, other
+    kind: str  # pack, checkpoint, version, run, log, replay, index, other
     path: Path
     what: str
     run: str | None = None
@@ -74,7 +74,7 @@ def check(layout: StoreLayout, tell: Tell | None = None) -> Findings:
 
     ``tell(done, total)`` hears of the bytes of chunks. Raises NewerFormatError, StorageError.
     """
-    store = _core.ChunkStore(str(layout.root), readonly=True)
+    store = _core.ChunkStore(str(layout.root), readonly=True, use_index=False)
     try:
         return _Check(layout, store).run(tell)
     finally:
@@ -99,6 +99,8 @@ class _Check:
         for owner in json_files(self.layout):
             self._json(owner)
         self._packs(problems)
+        if problem := self.store.index_problem():
+            self._damage("index", self.layout.root / "chunks.index", problem)
         return self.found
 
     def _read_places(self, problems: list[dict[str, Any]]) -> None:

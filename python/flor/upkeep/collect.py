@@ -141,6 +141,8 @@ def _sweep(
     for ref in _named(layout, store, gone):
         sweeper.mark(ref)
     result = sweeper.plan() if done.dry else sweeper.sweep(tell)
+    if not done.dry:
+        store.renew_index()
     done.packs = [pack for pack in result["packs"] if pack["bytes"]]
     done.freed_bytes = result["freed_bytes"]
     if result["lost_chunks"]:

@@ -37,11 +37,14 @@ class _Repair:
         self.done: list[str] = []
 
     def run(self, found: Findings) -> list[str]:
-        if self._packs(found):
+        mended = self._packs(found)
+        if mended:
             found = check(self.layout)  # a chunk may have had another copy, or have lost its base
         for damage in found.damages:
-            if damage.kind != "pack":
+            if damage.kind not in ("pack", "index"):
                 self._one(damage)
+        if mended or found.of_kind("index"):
+            self._renew_index()
         self._note_losses(check(self.layout))
         return self.done
 
@@ -50,7 +53,7 @@ class _Repair:
         if not packs:
             return False
         target = self._made("packs")
-        store = _core.ChunkStore(str(self.layout.root))
+        store = _core.ChunkStore(str(self.layout.root), use_index=False)
         try:
             in_use = _core.Sweeper(store).set_aside(packs, str(target))
         finally:
@@ -62,6 +65,14 @@ class _Repair:
             else:
                 self.done.append(f"{name} is in {self._name(target)}; its whole chunks stay in use")
         return True
+
+    def _renew_index(self) -> None:
+        store = _core.ChunkStore(str(self.layout.root), use_index=False)
+        try:
+            store.renew_index()
+        finally:
+            store.close()
+        self.done.append("the index of chunks was made anew from the packs")
 
     def _one(self, damage: Damage) -> None:
         if damage.run is None:
