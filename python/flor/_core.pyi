@@ -141,7 +141,7 @@ class ChunkStore:
         """
         A chunk's name as messages show it.
         """
-    def __init__(self, root: str, *, readonly: bool = False) -> None: ...
+    def __init__(self, root: str, *, readonly: bool = False, use_index: bool = True) -> None: ...
     def close(self) -> None:
         """
         Seal the packs and end all use.
@@ -154,6 +154,10 @@ class ChunkStore:
         """
         The bytes of a reference, checked.
         """
+    def index_problem(self) -> str | None:
+        """
+        What is wrong with the index file; None when nothing is.
+        """
     def packs(self) -> list[str]:
         """
         The paths of the packs, by their numbers.
@@ -165,6 +169,10 @@ class ChunkStore:
     def put(self, buffer: typing.Any) -> bytes:
         """
         Store the bytes and return their reference; kill -9 does not lose them.
+        """
+    def renew_index(self) -> None:
+        """
+        Write the index file anew, where the store has one or needs one.
         """
     def stats(self) -> dict[str, typing.Any]:
         """
