@@ -149,6 +149,7 @@ ENUMERATE = '        for i, step in enumerate(flor.loop("step", range(4))):\n'
 PARTS = "from flor import arg, checkpointing, log, loop\n"
 WHOLE_STEP = "        weights -= lr * gradient(weights, inputs, targets)\n"
 INLINE = "velocity -= lr * gradient(weights, inputs[rows], targets[rows])"
+SHORT = STEPS.replace(DECAY, "")
 CLIP = "            np.clip(grad, -1, 1, out=grad)\n"
 L1 = "loss = float(abs(weights).sum())\n"
 OTHER = 'import flor\n\nfor i in flor.loop("i", range(2)):\n    flor.log("x", i)\n'
@@ -207,6 +208,7 @@ CASES = [
     _case("clipped", swap(BASE, (DECAY, CLIP + DECAY)), ("norm",)),
     _case("no-gradient", swap(BASE, (GRAD, ""), ("velocity -= lr * grad", INLINE)), ("norm",)),
     _case("inner-loop-twice", swap(BASE, (STEPS, STEPS + STEPS)), ("norm",)),
+    _case("inner-loop-twice-unlike", swap(BASE, (STEPS, STEPS + SHORT)), ("norm",)),
     _case("no-inner-loop", swap(BASE, (STEPS, WHOLE_STEP)), ("norm",)),
     _case("another-loss", swap(BASE, (AFTER_LOSS, L1)), ("gap",)),
     _case("another-program", OTHER, ("norm", "gap")),

@@ -15,7 +15,7 @@ from flor.history.propagate import propagate
 from flor.history.versions import Version, read_today
 
 FULL = bool(os.environ.get("FLOR_FULL"))
-QUICK = {"hyperparameters", "renamed-variables", "flor-by-parts", "inner-loop-twice", "clipped"}
+QUICK = {"hyperparameters", "renamed-variables", "flor-by-parts", "inner-loop-twice"}
 
 
 def version(folder, source, name="v1"):

@@ -200,17 +200,26 @@ class Matching:
         theirs = self.to[ours]
         if ours.inner and theirs.inner and self._named_alike(ours.inner, theirs.inner):
             return None
-        floor = self.likeness(ours, theirs) - MARGIN
         near = self._owners_paired(ours, theirs)
         for v in theirs.block.items if near else self.version.statements:
-            if v is not theirs and self.likeness(ours, v) >= floor and not _nested(v, theirs):
+            if v is not theirs and self._rivals(ours, v, theirs) and not _nested(v, theirs):
                 other = self.back.get(v)
                 if other is None or self.likeness(other, v) < self.likeness(ours, v):
                     return v
         for a in ours.block.items if near else self.today.statements:
-            if a is not ours and a not in self.to and self.likeness(a, theirs) >= floor:
+            if a is not ours and a not in self.to and self._rivals(a, theirs, theirs, ours):
                 return a
         return None
+
+    def _rivals(self, ours: Stmt, theirs: Stmt, of: Stmt, by: Stmt | None = None) -> bool:
+        """Say whether a pair is about as good as the pair of ``by`` (``ours``) and ``of``; with one
+        header a loop or a condition is, whose body is less alike.
+        """
+        if ours.kind != theirs.kind:
+            return False
+        same_head = ours.blocks and self._heads[ours] == self._heads[theirs]
+        margin = 3 * MARGIN if same_head else MARGIN
+        return self.likeness(ours, theirs) >= self.likeness(by or ours, of) - margin
 
     def _named_alike(self, ours: Scope, theirs: Scope) -> bool:
         """Say whether two definitions have one name that is no other's in either program."""
