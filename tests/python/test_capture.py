@@ -470,3 +470,36 @@ def test_fingerprints_count_content_not_the_order_of_sets():
     shared: list[int] = []
     assert digest_of(a=[shared, shared]) != digest_of(a=[[], []])
     assert digest_of(a={"x": 1, "y": 2}) != digest_of(a={"y": 2, "x": 1})
+
+
+def test_addresses_that_keras_keeps_are_those_of_the_restored_objects(monkeypatch):
+    def make() -> dict[str, Any]:
+        variables = [Slotted(1), Slotted(2)]
+        known = {id(variables[1]), 1 << 50}
+        places = {id(variables[0]): 0, f"{id(variables[1])}_ib-0": 1}
+        return {"variables": variables, "known": known, "places": places}
+
+    first, second = make(), make()  # both alive: at different addresses
+    assert digest_of(**first) != digest_of(**second)
+    monkeypatch.setitem(sys.modules, "keras", types.ModuleType("keras"))
+    assert digest_of(**first) == digest_of(**second)
+    back = rebuilt(**first)
+    one, other = back["variables"]
+    assert back["known"] == {id(other), 1 << 50}
+    assert back["places"] == {id(one): 0, f"{id(other)}_ib-0": 1}
+
+
+def test_what_is_unseen_is_left_out_of_containers():
+    class Mine:
+        pass
+
+    plain: dict[str, Any] = {"calls": [print], "hooks": OrderedDict(a=1), "named": []}
+    plain["named"].append(("x", len))
+    before = digest_of(**plain)
+    plain["calls"].insert(0, Mine())
+    plain["hooks"]["b"] = Mine()
+    plain["named"].append(("mine", Mine()))
+    world = World(HERE, plain, unseen=lambda obj: isinstance(obj, Mine), whole=False)
+    assert digest(world.enter(None)) == before
+    assert world.left_out == 3
+    assert digest_of(**plain) != before

@@ -27,7 +27,11 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Case:
-    """A program; ``inner`` and ``outer``: (line, what is added after it); what is expected then."""
+    """A program; ``inner`` and ``outer``: (line, what is added after it); what is expected then.
+
+    ``observer``: a definition, added after the first empty line, and (text, what it becomes) where
+    it is handed to the library.
+    """
 
     program: str
     package: str
@@ -35,6 +39,7 @@ class Case:
     outer: tuple[str, str]
     contexts: list[list[str]]  # of what the callbacks log, by the names of the loops
     records: int  # of the inner probe
+    observer: tuple[str, str, str]
     states: int = 4  # compared at least: the entry, and each of 3 epochs
 
     def modified(self) -> str:
@@ -45,7 +50,11 @@ class Case:
             margin = " " * (at - source.rindex("\n", 0, at) - 1)
             added = "".join(f"{margin}{each}\n" for each in ["import flor", probe])
             source = source.replace(line + "\n", f"{line}\n{added}")
-        return source
+        definition, text, handed = self.observer
+        assert source.count(text) == 1
+        source = source.replace(text, handed)
+        head, _, rest = source.partition("\n\n\n")
+        return f"{head}\n\n\nimport flor\n\n{definition}\n\n\n{rest}"
 
 
 CASES = [
@@ -60,8 +69,15 @@ CASES = [
             "net.fit(features, labels)",
             'flor.log("hindsight/bias", net.module_[0].bias.tolist())',
         ),
-        [["epoch", "batch"], ["epoch", "valid_batch"], []],
+        [["epoch", "batch"], ["epoch", "valid_batch"], ["epoch"], []],
         21,
+        (
+            """class Mine(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        flor.log("hindsight/mine", net.history[-1, "valid_loss"])""",
+            "[Watcher()]",
+            "[Watcher(), Mine()]",
+        ),
     ),
     Case(
         "ignite_engine",
@@ -73,6 +89,7 @@ CASES = [
         ("evaluator.run(batches)", 'flor.log("hindsight/bias", model[0].bias.tolist())'),
         [["epoch", "iteration"], ["epoch"]],
         12,
+        ("def mine():\n    pass", "max_epochs=3", "max_epochs=3"),
     ),
     Case(
         "transformers_trainer",
@@ -87,6 +104,13 @@ CASES = [
         ),
         [["epoch", "step"], []],
         12,
+        (
+            """class Mine(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        flor.log("hindsight/mine", state.global_step)""",
+            "callbacks=[Told()]",
+            "callbacks=[Mine(), Told()]",
+        ),
     ),
     Case(
         "lightning_fit",
@@ -103,9 +127,17 @@ CASES = [
             ["epoch", "batch"],
             ["epoch", "batch", "val_batch"],
             ["epoch", "val_batch"],
+            ["epoch"],
             ["val_batch"],
         ],
         18,
+        (
+            """class Mine(L.Callback):
+    def on_train_epoch_end(self, trainer, module):
+        flor.log("hindsight/mine", trainer.global_step)""",
+            "[Told()]",
+            "[Told(), Mine()]",
+        ),
     ),
     Case(
         "keras_fit",
@@ -120,6 +152,13 @@ CASES = [
         ),
         [["epoch", "batch"], ["epoch"]],
         12,
+        (
+            """class Mine(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        flor.log("hindsight/mine", logs["val_loss"])""",
+            "[Told()]",
+            "[Told(), Mine()]",
+        ),
     ),
     Case(
         "accelerate_loop",
@@ -134,6 +173,12 @@ CASES = [
         ),
         [["epoch", "inputs_targets"], ["epoch"]],
         18,
+        (
+            """def mine(module, inputs, output):
+    flor.log("hindsight/mine", output.sum().item())""",
+            "    for epoch in range(3):",
+            "    model.register_forward_hook(mine)\n    for epoch in range(3):",
+        ),
     ),
 ]
 

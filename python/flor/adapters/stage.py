@@ -29,24 +29,31 @@ class Owner:
     outermost: bool
 
 
-class _Ticker:
-    """One loop; each number that it is given is the value of an iteration."""
+class _Numbers:
+    """An iterator that gives what it was last given, and ends when it was given nothing."""
 
-    def __init__(self, name: str, owner: Owner) -> None:
-        self.name = name
-        self._numbers: list[Any] = []
-        self._loop = _core.LoopSite(name, owner)(self)
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if not self._numbers:
+        if not self.waiting:
             raise StopIteration
-        return self._numbers.pop()
+        return self.waiting.pop()
+
+
+class _Ticker:
+    """One loop, whose iterations begin when :meth:`step` is called; dropped, it was left early."""
+
+    def __init__(self, name: str, owner: Owner) -> None:
+        self.name = name
+        self._numbers = _Numbers()  # no part of this object: a cycle would keep the loop alive
+        self._loop = _core.LoopSite(name, owner)(self._numbers)
 
     def step(self, number: Any) -> None:
-        self._numbers.append(number)
+        self._numbers.waiting.append(number)
         next(self._loop)
 
     def end(self) -> None:

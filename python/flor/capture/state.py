@@ -33,8 +33,9 @@ class World:
     """Everything the user's program can reach, numbered at the entry of its main loop.
 
     ``named`` are the objects given to ``flor.checkpointing``; ``hidden`` names that only probes
-    bind and that the walk leaves out; without ``whole`` only the named objects and the random
-    states count. Not thread-safe.
+    bind and that the walk leaves out, as it does in containers what ``unseen`` says yes to
+    (``left_out`` counts those of the last walk); without ``whole`` only the named objects and the
+    random states count. Not thread-safe.
     """
 
     def __init__(
@@ -43,12 +44,15 @@ class World:
         named: dict[str, Any],
         hidden: Iterable[str] = (),
         *,
+        unseen: Callable[[Any], bool] | None = None,
         whole: bool = True,
     ) -> None:
         self.user = user
         self.whole = whole
         self.named = named
         self.hidden = frozenset(hidden)
+        self.unseen = unseen
+        self.left_out = 0
         self.anchors: Anchors | None = None
         self._walker: Walker | None = None
 
@@ -70,7 +74,7 @@ class World:
         return list(self._walk(frame, self.anchors).objects)
 
     def _walk(self, frame: FrameType | None, anchors: Anchors | None) -> Walker:
-        walker = Walker(self.user, anchors)
+        walker = Walker(self.user, anchors, self.unseen)
         walker.add_root("with", self.named.items())
         for module in self.user.modules() if self.whole else ():
             walker.add_root(f"module:{module.__name__}", self._visible(vars(module)))
@@ -79,6 +83,7 @@ class World:
             walker.add_root(name, self._visible(dict(found.f_locals)))
         walker.add_root("rng", random_states().items())
         walker.end()
+        self.left_out = walker.left_out
         self._walker = walker
         return walker
 

@@ -56,9 +56,18 @@ class Walker:
     """Walks roots into a :class:`Graph`. One walker, one pass; not thread-safe.
 
     ``objects`` holds the live object of every node, so no address is reused while the walk lasts.
+    What ``unseen`` says yes to is left out of lists and dicts, and tuples in them that hold it;
+    ``left_out`` counts.
     """
 
-    def __init__(self, user: UserCode, anchors: Anchors | None = None) -> None:
+    def __init__(
+        self,
+        user: UserCode,
+        anchors: Anchors | None = None,
+        unseen: Callable[[Any], bool] | None = None,
+    ) -> None:
+        self.left_out = 0
+        self._unseen = unseen
         self.graph = Graph()
         self.user = user
         self.objects: list[Any] = []
@@ -138,11 +147,27 @@ class Walker:
 
     def _fill_list(self, obj: list[Any], node: Node) -> None:
         node[0] = "list"
-        node.append([self.value(item) for item in obj])
+        node.append([self.value(item) for item in self._seen(obj)])
 
     def _fill_dict(self, obj: dict[Any, Any], node: Node) -> None:
         node[0] = "dict"
-        node.append([[self.value(key), self.value(item)] for key, item in obj.items()])
+        pairs = self._seen(obj.items(), lambda pair: pair[1])
+        node.append([[self.value(key), self.value(item)] for key, item in pairs])
+
+    def _seen(
+        self, items: Iterable[Any], content: Callable[[Any], Any] | None = None
+    ) -> Iterable[Any]:
+        """Return the items without the unseen; ``content`` gives what is looked at of each."""
+        if self._unseen is None:
+            return items
+        every, unseen = list(items), self._unseen
+        kept = []
+        for item in every:
+            part = content(item) if content else item
+            if not (any(map(unseen, part)) if type(part) is tuple else unseen(part)):
+                kept.append(item)
+        self.left_out += len(every) - len(kept)
+        return kept
 
     def _fill_set(self, obj: set[Any], node: Node) -> None:
         node[0] = "set"
@@ -226,7 +251,8 @@ class Walker:
             return ["exc", [self.value(arg) for arg in obj.args]]
         if issubclass(base, dict):
             factory = obj.default_factory if base is defaultdict else None
-            pairs = [[self.value(key), self.value(item)] for key, item in base.items(obj)]
+            found = self._seen(base.items(obj), lambda pair: pair[1])
+            pairs = [[self.value(key), self.value(item)] for key, item in found]
             return ["dict", pairs, self.value(factory)]
         if base is deque:
             return ["deque", [self.value(item) for item in obj], obj.maxlen]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = {"numpy": "numpy", "torch": "torch", "sklearn": "scikit-learn", "pandas": "pandas"}
+_PACKAGES |= {name: name for name in ("accelerate", "keras", "lightning", "skorch", "transformers")}
+_PACKAGES |= {"ignite": "pytorch-ignite", "pytorch_lightning": "pytorch-lightning"}
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 

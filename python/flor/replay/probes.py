@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 
@@ -19,6 +19,7 @@ class Probes:
             path: {int(new): old for new, old in lines.items()}
             for path, lines in plan["line_map"].items()
         }
+        self._kinds: dict[type, bool] = {}
         self._main_file = main_file
         self._main_code = main_code
         self.sites = {
@@ -34,6 +35,26 @@ class Probes:
                 return True
             frame = frame.f_back
         return False
+
+    def made(self, obj: Any) -> bool:
+        """Whether an object is a probe's: an added function, an instance of an added class.
+
+        Callbacks and hooks: registered with the program's objects, and no part of its state.
+        """
+        if isinstance(obj, FunctionType):
+            return self._added(obj)
+        if isinstance(obj, MethodType):
+            return self.made(obj.__self__)
+        kind = type(obj)
+        known = self._kinds.get(kind)
+        if known is None:
+            own = [each for each in vars(kind).values() if isinstance(each, FunctionType)]
+            known = self._kinds[kind] = bool(own) and all(map(self._added, own))
+        return known
+
+    def _added(self, function: FunctionType) -> bool:
+        code = function.__code__
+        return _covers(self._spans.get(code.co_filename, []), code.co_firstlineno)
 
     def site(self, frame: FrameType) -> tuple[str, bool]:
         """Return (kind, may a probe fire inside) of the ``flor.loop`` call that ``frame`` is

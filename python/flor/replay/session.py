@@ -168,8 +168,11 @@ class ReplaySession:
         self.result["phases"]["prologue"] = time.monotonic() - self._begun
         hidden = self.plan["probe_names"]
         named = self._named[-1] if self._named else named_objects(self.user, frame, hidden)
-        self.world = World(self.user, named, hidden)
+        unseen = self.probes.made if self.plan["added"] else None
+        self.world = World(self.user, named, hidden, unseen=unseen)
         graph = self.world.enter(frame)
+        if self.world.left_out:  # a jump would put their containers back to what they were
+            self.refuse("probes are registered with objects of the program (callbacks, hooks)")
         found = self.facts.state(self.context(), "entry", loop.name)
         if found is None:
             self.refuse("the run recorded no entry of this loop")
