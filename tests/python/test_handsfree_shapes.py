@@ -10,14 +10,7 @@ from shapeskit import PROGRAMS, Recorded, Shape, check, record, replay
 
 FULL = bool(os.environ.get("FLOR_FULL"))
 DENSE = ("--overhead", "1")
-QUICK = {
-    "module_level",
-    "while_true",
-    "module_globals",
-    "catches",
-    "numbered_output",
-    "unpicklable",
-}
+QUICK = {"module_level", "while_true", "module_globals", "catches", "numbered_output", "same_name"}
 
 SHAPES = [
     Shape("module_level"),

@@ -20,13 +20,15 @@ class Probed:
     """Where added statements may run: in which loops, and before or after them all.
 
     ``before``: outside every loop, before the first. ``after``: outside every loop, after the first
-    has begun, or at an unknown time. ``reasons`` says in a few words why, by loop.
+    has begun, or at an unknown time. ``outer``: those of the loops that may stand outside of all
+    others. ``reasons`` says in a few words why, by loop.
     """
 
     loops: set[int] = field(default_factory=set)
     before: bool = False
     after: bool = False
     reasons: dict[int, str] = field(default_factory=dict)
+    outer: set[int] = field(default_factory=set)
 
 
 def probed_loops(
@@ -63,7 +65,17 @@ class _Reach:
             for site in self.loops:
                 if self.live[site.index] is None:
                     self._fire(site.index, "its iterations may be taken one by one elsewhere")
-        return Probed(set(self.reasons), self.before, self.after, self.reasons)
+        outer = {index for index in self.reasons if self._may_be_outermost(index)}
+        return Probed(set(self.reasons), self.before, self.after, self.reasons, outer)
+
+    def _may_be_outermost(self, index: int) -> bool:
+        """Say whether a loop may run outside of all others."""
+        span = self.loops[index].call_span
+        node = next(call for call in self.order.calls if position_of(call) == span)
+        if any(True for _ in inside_loops(self.program, node, self.suites)):
+            return False
+        function = self.program.function_of(node)
+        return function is None or not self.order.only_inside(function, set())
 
     def mark(self, span: Span) -> None:
         """Mark the places where a span of added lines may run."""

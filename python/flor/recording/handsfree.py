@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,10 @@ class Block:
 _WORTH_SECONDS = 0.002
 
 
+def _base(name: str) -> str:
+    return name.partition("#")[0]
+
+
 class HandsFree:
     """Watches the loops of the main thread for one recording session."""
 
@@ -117,6 +122,7 @@ class HandsFree:
         self._programs = programs
         self._best: Candidate | None = None
         self._latest: Candidate | None = None
+        self._entries: Counter[str] = Counter()
         self._hooked = False
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._importer = Importer(session.user.is_user_file, programs.compile)
@@ -137,6 +143,7 @@ class HandsFree:
         now = time.perf_counter()
         if loop.depth:
             return Block(self._latest.main, now) if self._latest else None
+        self._entries[_base(loop.name)] += 1
         self._hook_optimizers()
         owner = loop.key if isinstance(loop.key, Owner) else None
         promise = 2 * owner.outermost if owner else self._programs.training.promise(loop.key)
@@ -151,6 +158,10 @@ class HandsFree:
     def _is_mine(self) -> bool:
         """Whether the recorded process's own thread is running."""
         return os.getpid() == self._pid and threading.get_ident() == self._thread
+
+    def begun(self, loop: str) -> int:
+        """Return how many loops of this name began outside of all others, whatever their number."""
+        return self._entries[_base(loop)]
 
     def world(self, frame: Any, named: dict[str, Any] | None) -> World:
         """Return the state to capture, for a main loop that begins in ``frame``.

@@ -195,6 +195,8 @@ class RecordSession:
         """Put everything back that :meth:`_attach` took hold of."""
         if self._handsfree is not None:
             self._handsfree.remove()
+            if main := self.meta.get("main"):
+                main["begun"] = self._handsfree.begun(main["loop"])
         self._streams.remove()
         self._clocks.remove()
         sys.excepthook = self._hook

@@ -146,8 +146,10 @@ def _probed(
     name = (recorded.main_loop or "").partition("#")[0]
     mains = {site.index for site in loops if site.name == name}
     hit = bool(probed.loops & mains) or (not mains and bool(probed.loops))
+    twins = hit and (recorded.has_twins or len(mains) > 1)
     nowhere = not (probed.loops or probed.before or probed.after)
-    elsewhere = bool(probed.loops) and not hit  # in a loop before or after the main one
+    # In a loop that may stand before or after the main one.
+    elsewhere = bool(probed.outer - mains) or (bool(probed.loops) and not hit) or twins
     question.before |= probed.before or elsewhere
     question.after |= probed.after or elsewhere
     question.in_main |= hit or nowhere

@@ -77,6 +77,16 @@ class RecordedRun:
         main = self.meta.get("main")
         return main.get("library") if isinstance(main, dict) else None
 
+    @cached_property
+    def has_twins(self) -> bool:
+        """Whether loops of the main one's name began before or after it, as far as is known."""
+        if self.main_loop is None:
+            return False
+        base = self.main_loop.partition("#")[0]
+        tops = {record.context[0][0] for record in self.records if record.context}
+        twins = {name for name in tops if name.partition("#")[0] == base} - {self.main_loop}
+        return bool(twins) or int(self.meta["main"].get("begun") or 1) > 1
+
     @property
     def complete(self) -> bool:
         """Whether the main loop, if there is one, came to its end."""
