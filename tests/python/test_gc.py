@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from oracle import expect, flor, logs, run
 from querykit import at, new_run
 
 from flor import _core
@@ -190,3 +192,34 @@ def test_another_collection_at_work_is_told(root: Path):
     del sweeper
     store.close()
     gc(root)
+
+
+PROGRAM = """
+import flor
+import numpy as np
+
+weights = np.zeros(30_000)
+with flor.checkpointing(overhead=1.0, weights=weights):
+    for epoch in flor.loop("epoch", range(6)):
+        for step in flor.loop("step", range(3)):
+            weights += np.random.standard_normal(30_000)
+            flor.log("norm", float(np.linalg.norm(weights)))
+"""
+
+
+def test_a_run_replays_from_what_a_collection_left(tmp_path: Path):
+    script, store = tmp_path / "train.py", tmp_path / ".flor"
+    script.write_text(PROGRAM)
+    expect(0, run(sys.executable, script, cwd=tmp_path, store=store))
+    before = folder_bytes(store / "packs")
+    gc(store, "--keep", "last=1")
+    assert folder_bytes(store / "packs") <= before
+    well(store)
+    script.write_text(PROGRAM + '            flor.log("mean", float(weights.mean()))\n')
+    done = expect(0, flor("replay", cwd=tmp_path, store=store))
+    assert "verified" in done.stdout
+    rows = [row for row in logs(store, tmp_path) if row["name"] == "mean"]
+    assert len(rows) == 18
+    assert gc(store)["dropped"] == []
+    assert [row for row in logs(store, tmp_path) if row["name"] == "mean"] == rows
+    well(store)
