@@ -266,3 +266,53 @@ def test_helpers_and_imports_of_the_statement_come_along(tmp_path):
 def test_no_room_between_two_statements_of_a_line(tmp_path, there, why):
     text, found = placed(tmp_path, BASE, ask(BASE, outer=None), there)
     assert text == there and why in found.refused[0]["why"], found
+
+
+TRAINER = """\
+class Trainer:
+    def __init__(self, model, loader):
+        self.model = model
+        self.loader = loader
+        self.optimizer = SGD(model.parameters())
+
+    def train(self):
+        for x, y in self.loader:
+            self.optimizer.zero_grad()
+            loss = criterion(self.model(x), y)
+            loss.backward()
+            self.optimizer.step()
+
+    def validate(self):
+        for x, y in self.loader:
+            loss = criterion(self.model(x), y)
+            print(loss.item())
+"""
+BACKWARD, STEP = "            loss.backward()\n", "            self.optimizer.step()\n"
+PROBE = """\
+            with no_grad():
+                for p in self.model.parameters():
+                    print("grad", p.grad.norm())
+"""
+LOSS = "            loss = criterion(self.model(x), y)\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("self.model", "self.net", None),
+        (STEP, "            if more(x):\n    " + STEP, None),
+        (f"{LOSS}{BACKWARD}", f"            with autocast():\n    {LOSS}{BACKWARD}", None),
+        (LOSS, f"            x = x.half()\n{LOSS}", None),
+        (STEP, f"            clip(self.model.parameters())\n{STEP}", "may change what it reads"),
+        (STEP, f"            for _ in range(2):\n    {STEP}", "stand apart"),
+    ],
+    ids=["attribute", "accumulation", "autocast", "half", "clipping", "two-steps"],
+)
+def test_a_method_of_another_shape(tmp_path, old, new, why):
+    asked = TRAINER.replace(BACKWARD, BACKWARD + PROBE)
+    there = TRAINER.replace(old, new)
+    text, found = placed(tmp_path, TRAINER, asked, there)
+    probe = PROBE.replace("self.model", "self.net") if new == "self.net" else PROBE
+    wanted = there.replace(BACKWARD, BACKWARD + probe)
+    assert same(text, there if why else wanted), found.refused
+    assert [why in one["why"] for one in found.refused] == ([True] if why else [])

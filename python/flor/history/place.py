@@ -73,6 +73,8 @@ class Placer:
         choices = _chain(near[0])
         for stmt in near[1:]:
             choices = [block for block in choices if block in _chain(stmt)]
+        if not choices and home is not None and all(home in _chain(each, "If") for each in near):
+            return home  # one of them has become conditional; the block is still the same
         if not choices:
             raise Unclear("the statements before and after it stand apart there")
         if len(near) == 1 and home is not None and home is not choices[0]:
@@ -162,8 +164,8 @@ class Placer:
             if self.effects.disturbs(stmt, reads):
                 moved = "stands on its other side" if stmt in crossed else "is new there"
                 raise Unclear(
-                    f"line {stmt.node.lineno} there may change what it reads, and {moved}: before "
-                    "it or after it can't be told"
+                    f"line {stmt.node.lineno} there may change what it reads, or leave, and "
+                    f"{moved}: before it or after it can't be told"
                 )
         return chosen
 
@@ -200,11 +202,13 @@ def _called(stmt: Stmt) -> str:
     return {"loop": "loop", "FunctionDef": "function", "ClassDef": "class"}.get(stmt.kind, "block")
 
 
-def _chain(stmt: Stmt) -> list[Block]:
-    """Return the blocks that a statement stands in, innermost first, as far as it runs as often."""
+def _chain(stmt: Stmt, *more: str) -> list[Block]:
+    """Return the blocks that a statement stands in, innermost first, as far as it runs as often, or
+    through statements of the kinds ``more``.
+    """
     chain = [stmt.block]
     for owner in stmt.above():
-        if owner.kind not in PLAIN:
+        if owner.kind not in (*PLAIN, *more):
             break
         chain.append(owner.block)
     return chain
