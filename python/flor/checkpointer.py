@@ -22,6 +22,7 @@ from flor.errors import (
     FlorError,
     InvalidError,
 )
+from flor.recording.options import check_bound
 from flor.recording.policy import DEFAULT_OVERHEAD, Policy
 from flor.recording.thinning import Thinning, disk_budget
 from flor.solo import Closes, SoloRun
@@ -51,10 +52,7 @@ class Checkpointer(Closes):
                     f"Checkpointer: {name!r} is a {type(obj).__name__}, which can't be restored in "
                     "place; put it into a list, a dict or an object"
                 )
-        if not 0 <= overhead <= 1:
-            raise InvalidError(
-                f"overhead must lie in 0..1 (a fraction of the run's time), not {overhead}"
-            )
+        check_bound(overhead)
         self._run = SoloRun(path)
         self._objects = objects
         self._world = World(UserCode(str(Path.cwd())), objects, whole=False)

@@ -9,7 +9,7 @@ import pytest
 from shapeskit import PROGRAMS, Recorded, Shape, check, record, replay
 
 FULL = bool(os.environ.get("FLOR_FULL"))
-DENSE = ("--overhead", "1")
+DENSE = ("--overhead", "inf")
 QUICK = {"module_level", "while_true", "module_globals", "catches", "numbered_output", "same_name"}
 
 SHAPES = [

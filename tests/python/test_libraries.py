@@ -187,7 +187,7 @@ def recorded(folder: Path, name: str, source: str) -> Path:
     folder.mkdir()
     script = folder / f"{name}.py"
     script.write_text(source)
-    expect(0, flor("record", "--overhead", "1", script, cwd=folder, store=folder / ".flor"))
+    expect(0, flor("record", "--overhead", "inf", script, cwd=folder, store=folder / ".flor"))
     return folder
 
 

@@ -71,7 +71,7 @@ def write_program(folder: Path) -> None:
 
 
 def record(folder: Path, kill: str = "") -> None:
-    command = [sys.executable, "-m", "flor", "record", "--overhead", "1", "train.py", "5"]
+    command = [sys.executable, "-m", "flor", "record", "--overhead", "inf", "train.py", "5"]
     env = environment(folder / ".flor", KILL=kill)
     done = subprocess.run(
         command, check=False, cwd=folder, env=env, capture_output=True, text=True, timeout=120

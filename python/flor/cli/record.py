@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from flor.cli.options import parse_setting, store_option
 )
 @click.option(
     "--overhead",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=float,
+    callback=lambda _context, _option, bound: _bound(bound),
     default=None,
     show_default="the script's, else 1/15",
-    help="The most that recording may add to the run's time, a fraction.",
+    help="The most that recording may add to the run's time, a fraction; inf: no bound.",
 )
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="The value of flor.arg K.")
 @click.option("--strict", is_flag=True, help="An error in the background stops the script.")
@@ -63,3 +65,9 @@ def record(
             strict=strict,
         )
     )
+
+
+def _bound(bound: float | None) -> float | None:
+    if bound is None or 0 < bound <= 1 or bound == math.inf:
+        return bound
+    raise click.BadParameter(f"{bound} is neither a fraction in 0..1 nor inf")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from flor.errors import InvalidError
 from flor.recording import session as sessions
+from flor.recording.options import check_bound
 
 
 class checkpointing:  # lower case: it reads as a function
@@ -15,14 +15,12 @@ class checkpointing:  # lower case: it reads as a function
     Any keyword names an object to be loaded by that name later; captured besides are random states,
     the working folder's changed files and every variable of the program that can be reached.
     ``overhead``: the most that recording may add to the run's time, a fraction in 0..1 (default
-    1/15).
+    1/15), or ``math.inf``: a checkpoint at every boundary.
     """
 
     def __init__(self, *, overhead: float | None = None, **objects: Any) -> None:
-        if overhead is not None and not 0 <= overhead <= 1:
-            raise InvalidError(
-                f"overhead must lie in 0..1 (a fraction of the run's time), not {overhead}"
-            )
+        if overhead is not None:
+            check_bound(overhead)
         self._objects = objects
         self._overhead = overhead
 

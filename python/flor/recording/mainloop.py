@@ -209,9 +209,9 @@ class MainLoop:
 
         Replay starts at the ends of iterations; the blocks, which come first, would starve them.
         """
-        return kind != "block" or (
-            self._turns[f"block {loop}"] <= self._turns[f"iteration {self.loop}"]
-        )
+        if kind != "block" or self._policy.unbounded:
+            return True
+        return self._turns[f"block {loop}"] <= self._turns[f"iteration {self.loop}"]
 
     def _wants(self, kind: str, last: bool = False) -> bool:
         allowed = self._thinning.allows(kind, self.iterations)

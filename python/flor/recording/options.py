@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,16 @@ class Options:
         """Return the overhead bound: the command line's, the script's, or 1/15."""
         bound = self.overhead if self.overhead is not None else from_script
         bound = DEFAULT_OVERHEAD if bound is None else bound
-        if not 0 <= bound <= 1:
-            raise InvalidError(
-                f"overhead must lie in 0..1 (a fraction of the run's time), not {bound}"
-            )
+        check_bound(bound)
         return bound
+
+
+def check_bound(bound: float) -> None:
+    """Raise InvalidError for an overhead bound that is none.
+
+    A fraction of the run's time, or infinity: a checkpoint at every boundary, whatever it costs.
+    """
+    if not (0 <= bound <= 1 or bound == math.inf):
+        raise InvalidError(
+            f"overhead must lie in 0..1 (a fraction of the run's time) or be inf, not {bound}"
+        )

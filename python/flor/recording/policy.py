@@ -12,6 +12,7 @@ Fingerprints of state are denser than checkpoints and have a quarter of the budg
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from flor.recording.thinning import DEFAULT_DISK_BUDGET_BYTES
 DEFAULT_OVERHEAD = 1 / 15
 _FINGERPRINT_SHARE = 0.25
 _PATIENCE = 0.02
+_UNBOUNDED_PATIENCE = 600.0
 _COPY_BYTES_PER_SECOND = 0.8e9  # into memory never touched before: the first checkpoint's guess
 
 
@@ -53,6 +55,11 @@ class Policy:
         self.fingerprint_seconds += walk_seconds
 
     @property
+    def unbounded(self) -> bool:
+        """Whether every boundary is checkpointed, whatever that costs."""
+        return self.epsilon == math.inf
+
+    @property
     def spent(self) -> float:
         """What recording cost the trainer so far."""
         return self.checkpoint_seconds + self.fingerprint_seconds + self.slowdown_seconds
@@ -73,6 +80,8 @@ class Policy:
 
         ``last``: the final state of the loop, which people load and export: the overhead decides.
         """
+        if self.unbounded:
+            return True
         cost = self._cost
         if cost is None:
             cost = self._walk + self._bytes / _COPY_BYTES_PER_SECOND
@@ -88,6 +97,8 @@ class Policy:
         With a tight bound that is next to nothing; with a loose one checkpoints stay dense on a
         slow disk. What was waited is charged. For the last one, all that is left.
         """
+        if self.unbounded:
+            return _UNBOUNDED_PATIENCE
         share = 1.0 if last else _PATIENCE
         return max(0.0, share * (self.epsilon * self.compute - self.spent))
 
@@ -134,11 +145,11 @@ class Policy:
         # The first checkpoint touches fresh memory, later ones are cheaper: it is forgotten fast.
         self._cost = cost if self._cost is None else 0.5 * self._cost + 0.5 * cost
 
-    def report(self) -> dict[str, float | int]:
+    def report(self) -> dict[str, float | int | None]:
         """Return what recording cost, for run.json and ``flor show``."""
         compute = self.compute
         return {
-            "epsilon": self.epsilon,
+            "epsilon": None if self.unbounded else self.epsilon,
             "compute_seconds": compute,
             "checkpoint_seconds": self.checkpoint_seconds,
             "fingerprint_seconds": self.fingerprint_seconds,
