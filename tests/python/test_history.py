@@ -316,3 +316,24 @@ def test_a_method_of_another_shape(tmp_path, old, new, why):
     wanted = there.replace(BACKWARD, BACKWARD + probe)
     assert same(text, there if why else wanted), found.refused
     assert [why in one["why"] for one in found.refused] == ([True] if why else [])
+
+
+def test_what_a_function_reads_counts_as_read(tmp_path):
+    """The probe names a function only; a new line changes what that function looks at."""
+    look = "state = [1]\n\n\ndef look():\n    return sum(state)\n\n\n"
+    base = look + "for i in range(3):\n    a = i\n    b = i\n"
+    asked = base.replace("    a = i\n", "    a = i\n    print(look())\n")
+    there = base.replace("    a = i\n", "    a = i\n    state.append(i)\n")
+    text, found = placed(tmp_path, base, asked, there)
+    assert text == there and "line 10 there may change what it reads" in found.refused[0]["why"]
+    text, found = placed(tmp_path, base, asked, there.replace("state.append(i)", "other = [i]"))
+    assert not found.refused and "a = i\n    print(look())\n    other" in text
+
+
+def test_what_a_module_of_the_program_holds_may_change(tmp_path):
+    """An own module has a state; what a call of its function does can't be passed over."""
+    (tmp_path / "helper.py").write_text(HELPER)
+    asked = {"helper.py": HELPER, "train.py": CALLER.replace("print", "print(helper.STEPS)\nprint")}
+    there = CALLER.replace("print", "helper.reset()\nprint")
+    found = across_files(tmp_path, asked, {"helper.py": HELPER, "train.py": there})
+    assert "line 6 there may change what it reads" in found.refused[0]["why"]

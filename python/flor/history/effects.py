@@ -7,7 +7,7 @@ may share memory with, and the globals that a function of the program mentions.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flor.history.tree import Stmt, Tree
 from flor.instrument.scopes import own_names
@@ -48,7 +48,7 @@ class Effects:
         self._own = tree.defined
         for stmt in tree.statements:
             if isinstance(stmt.node, ast.Import | ast.ImportFrom):
-                self._modules |= set(stmt.bound)
+                self._modules |= set() if own_file(stmt.node, tree) else set(stmt.bound)
             elif isinstance(stmt.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 self._bodies[stmt.node.name] = _names(stmt.node)
         for stmt in tree.statements:
@@ -64,8 +64,10 @@ class Effects:
             name = above
         return name
 
-    def disturbs(self, stmt: Stmt, reads: set[str]) -> bool:
-        """Say whether a statement may change what code that reads these names sees."""
+    def disturbs(self, stmt: Stmt, code: Iterable[ast.stmt], reads: set[str]) -> bool:
+        """Say whether a statement may change what ``code`` sees, which reads these names."""
+        called = {n.attr for each in code for n in ast.walk(each) if isinstance(n, ast.Attribute)}
+        reads = self._reached(reads | (called & self._bodies.keys()))
         read = {self._root(name) for name in reads - self._modules}
         for each in stmt.walk():
             if isinstance(each.node, ast.Return | ast.Break | ast.Continue | ast.Raise):
@@ -77,6 +79,17 @@ class Effects:
                 return True
         return False
 
+    def _reached(self, names: set[str]) -> set[str]:
+        """Return the names, and those in the bodies of the program's functions among them."""
+        reached: set[str] = set()
+        waiting = [*names]
+        while waiting:
+            name = waiting.pop()
+            if name not in reached:
+                reached.add(name)
+                waiting += self._bodies.get(name, ())
+        return reached
+
     def _changed(self, stmt: Stmt) -> Iterator[str]:
         """Yield the names whose objects a statement may change."""
         if isinstance(stmt.node, ast.AugAssign):
@@ -87,9 +100,9 @@ class Effects:
             ):
                 yield from _names(node)
             if isinstance(node, ast.Call) and not self._pure(node.func):
-                for name in _names(node) - self._modules:
-                    yield name
-                    yield from self._bodies.get(name, ())
+                called = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+                names = _names(node) - self._modules
+                yield from self._reached(names | (called & self._bodies.keys()))
             if isinstance(node, ast.Yield | ast.YieldFrom | ast.Await):
                 yield from self._group
 
@@ -97,6 +110,14 @@ class Effects:
         if isinstance(function, ast.Name):
             return function.id in PURE and function.id not in self._bodies
         return isinstance(function, ast.Attribute) and function.attr in PURE_METHODS - self._own
+
+
+def own_file(node: ast.Import | ast.ImportFrom, tree: Tree) -> bool:
+    """Say whether an import is of a file of the program."""
+    modules = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+    paths = [module.replace(".", "/") for module in modules if module]
+    files = {f"{path}{end}" for path in paths for end in (".py", "/__init__.py")}
+    return bool(getattr(node, "level", 0)) or not files.isdisjoint(tree.sources)
 
 
 def _names(node: ast.AST) -> set[str]:

@@ -44,7 +44,7 @@ class Placer:
         anchors = [(i, lifted) for i, stmt in anchors if (lifted := _lift(stmt, block))]
         notes = self._check_around(gap, block)
         stmts, reads = renamed(self.matching, gap, block.scope, self.own)
-        index = self._index(gap, block, anchors, reads)
+        index = self._index(gap, block, anchors, stmts, reads)
         self._check_bound(block, index, reads)
         return Cut(block, index, stmts, notes)
 
@@ -148,7 +148,12 @@ class Placer:
     # -- the index ---------------------------------------------------------------------------------
 
     def _index(
-        self, gap: Gap, block: Block, anchors: Sequence[tuple[int, Stmt]], reads: set[str]
+        self,
+        gap: Gap,
+        block: Block,
+        anchors: Sequence[tuple[int, Stmt]],
+        code: Sequence[ast.stmt],
+        reads: set[str],
     ) -> int:
         scores = [
             sum((i < gap.index) == (stmt.index < index) for i, stmt in anchors)
@@ -161,7 +166,7 @@ class Placer:
         crossed += self._maybe_crossed(gap, block, chosen, [stmt for _, stmt in anchors])
         between = block.items[best[0] : best[-1]]
         for stmt in [*between, *crossed]:
-            if self.effects.disturbs(stmt, reads):
+            if self.effects.disturbs(stmt, code, reads):
                 moved = "stands on its other side" if stmt in crossed else "is new there"
                 raise Unclear(
                     f"line {stmt.node.lineno} there may change what it reads, or leave, and "

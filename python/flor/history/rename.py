@@ -6,12 +6,14 @@ import ast
 import copy
 from collections.abc import Iterator
 
+from flor.history.effects import own_file
 from flor.history.match import Matching
 from flor.history.names import Unclear
 from flor.history.tree import COMPREHENSIONS, Gap, Named, Scope
 from flor.instrument.scopes import own_names
 
 Import = tuple[int, str, str]  # level, module, what of it
+ImportNode = ast.Import | ast.ImportFrom
 
 
 def renamed(
@@ -85,19 +87,22 @@ class _Renaming(ast.NodeTransformer):
         imported, target, stmt = _import_of(meant, name)
         if imported:
             assert target and stmt
-            return self._imported(name, target, stmt)
+            known_as = self._imported(name, target, stmt)
+            if own_file(stmt, self.matching.today):  # the program's own: it may change
+                self.reads.add(known_as)
+            return known_as
         other = self.matching.names.variable(name, meant, self.at)
         self.reads.add(other)
         return other
 
-    def _imported(self, name: str, target: Import, stmt: ast.stmt) -> str:
+    def _imported(self, name: str, target: Import, stmt: ImportNode) -> str:
         """Return what the same import is called there; where it is missing it is made."""
         for other in sorted(self.at.visible, key=lambda each: each != name):
             if _import_of(self.at.resolve(other), other)[1] == target:
                 return other
         if name in self.at.visible:
             raise Unclear(f"{name!r}, which it reads, is something else there")
-        if _file_of(target) & self.matching.today.sources.keys():
+        if own_file(stmt, self.matching.today):
             raise Unclear(f"{name!r}, which it reads, is not imported there")
         self.imports[name] = stmt
         return name
@@ -109,11 +114,11 @@ def _bound_inside(node: ast.AST) -> Iterator[str]:
             yield from (name for name, binds in own_names(each) if binds)
 
 
-def _import_of(scope: Scope | None, name: str) -> tuple[bool, Import | None, ast.stmt | None]:
+def _import_of(scope: Scope | None, name: str) -> tuple[bool, Import | None, ImportNode | None]:
     """Return whether a variable is an import and nothing else, of what, and the statement."""
     if scope is None:
         return False, None, None
-    found: list[tuple[Import, ast.stmt]] = []
+    found: list[tuple[Import, ImportNode]] = []
     for node in scope_nodes(scope):
         if isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
@@ -142,15 +147,10 @@ def _target(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Import:
     return 0, alias.name if alias.asname else alias.name.partition(".")[0], ""
 
 
-def _alone(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
+def _alone(node: ImportNode, alias: ast.alias) -> ImportNode:
     if isinstance(node, ast.ImportFrom):
         return ast.ImportFrom(module=node.module, names=[alias], level=node.level)
     return ast.Import(names=[alias])
-
-
-def _file_of(target: Import) -> set[str]:
-    path = target[1].replace(".", "/")
-    return {f"{path}.py", f"{path}/__init__.py"}
 
 
 def already_imported(node: ast.stmt, module: Scope) -> bool:
