@@ -96,6 +96,24 @@ TEST_CASE("leaving or stepping a loop that is not the last one touches just it",
   CHECK(t.stack.step(b, 2, ""));
 }
 
+TEST_CASE("a loop that is hidden is no part of the path, and comes back", "[context]") {
+  Fixture t;
+  const auto epoch = t.stack.enter_as("epoch#7");
+  t.stack.step(epoch, 0, "");
+  const auto waiting = t.stack.enter_as("i");
+  t.stack.step(waiting, 5, "");
+  t.stack.hide(waiting, true);
+  CHECK(t.log() == Lines{"name x", "name epoch#7", "0>1 [0]", "in 1"});
+  t.stack.hide(waiting, false);
+  CHECK(t.log() == Lines{"name i", "1>2 [5]", "in 2"});
+  t.stack.hide(epoch, true);
+  CHECK(t.log() == Lines{"0>3 [5]", "in 3"});
+  t.stack.enter("epoch");  // what was entered with a number is not counted
+  CHECK(t.stack.entries().back().loop == "epoch");
+  t.stack.hide(0, true);
+  CHECK(t.stack.leave(waiting));
+}
+
 TEST_CASE("a new producer gets all definitions again", "[context]") {
   Fixture t;
   t.stack.step(t.stack.enter("a"), 0, "");
