@@ -488,7 +488,7 @@ def test_settings_that_match_nothing(whole, setting, told):
 # -- programs that do not know flor ----------------------------------------------------------------
 
 UNKNOWING = """\
-import glob, os, time
+import glob, os, time, warnings
 import numpy as np
 from sgd import SGD
 
@@ -503,6 +503,7 @@ def main():
             optimizer.step(np.random.rand(40))
             time.sleep(0.001)
         print(epoch, weights.sum())
+        warnings.warn("shown once")
         with open("log.csv", "a") as file:
             file.write(f"{weights[0]}\\n")
         if os.environ.get("KILL") == str(epoch):

@@ -30,12 +30,14 @@ _BAR_DEPTH = 20  # frames between such a function and the stream
 class Streams:
     """Watches standard output and logging of this process until :meth:`remove`.
 
-    ``unfinished``: what was printed since the last line break.
+    ``unfinished``: what was printed since the last line break. ``warned``: warnings that an earlier
+    process of this run has shown, which Python shows once: each is passed over once.
     """
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self.unfinished = ""
+        self.warned: set[str] = set()
         self._stream: Any = sys.stdout
         self._handle = logging.Logger.handle
         try:
@@ -49,8 +51,12 @@ class Streams:
             setattr(warnings, _SHOW, self._shown)
 
     def _shown(self, message: Any) -> None:
+        text = f"{message.category.__name__}: {message.message}"
+        if text in self.warned:
+            self.warned.remove(text)
+            return
         self._show(message)
-        self._log(WARNINGS, f"{message.category.__name__}: {message.message}")
+        self._log(WARNINGS, text)
 
     def _wrap(self, write: Callable[[str], int]) -> Callable[[str], int]:
         def recorded(text: str) -> int:

@@ -23,6 +23,7 @@ from flor.travel.route import (
     main_values,
     resume_routes,
     state_row,
+    warned_before,
 )
 from flor.travel.source import RecordedProgram
 
@@ -108,7 +109,14 @@ def _go_to(recorded: RecordedRun, index: int, plan: dict[str, Any]) -> NoReturn:
         "store": str(recorded.layout.root),
         "run": recorded.run,
         "attempt": 0,
-        "routes": [{**way.content(), "shown": str(way.base)} for way in ways],
+        "routes": [
+            {
+                **way.content(),
+                "shown": str(way.base),
+                "warned": warned_before(recorded, table, way.target),
+            }
+            for way in ways
+        ],
         "values": main_values(table, str(recorded.main_loop)),
     }
     _say_estimate(recorded, ways[0].base, index)
@@ -204,6 +212,7 @@ def _told(recorded: RecordedRun, way: Route, table: Any, whole: Any) -> dict[str
     return {
         **way.content(),
         "shown": "the beginning" if way.target is None else str(way.target),
+        "warned": warned_before(recorded, table, way.target),
         "kept": all_writers(whole, kept_until(table, row)),
         "checkpoints": [b.checkpoint for b in before if b.checkpoint is not None],
         "number": max([*numbers, *named], default=-1) + 1,

@@ -5,6 +5,7 @@ on.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +18,9 @@ from flor import _core
 from flor.capture.checkpoint_file import CheckpointFile
 from flor.errors import FlorError
 from flor.query.order import Contexts
+from flor.recording.streams import WARNINGS
 from flor.replay.recorded import STATE, Boundary, RecordedRun
+from flor.replay.records import python_value, records_of
 
 Context = tuple[tuple[str, int], ...]
 
@@ -172,6 +175,22 @@ def state_row(table: pa.Table, place: Place) -> int:
         ):
             return int(row)
     raise LookupError(f"{place} is not in the log")
+
+
+def warned_before(recorded: RecordedRun, table: pa.Table, target: Place | None) -> list[str]:
+    """Return the warnings that the main loop has shown once until ``target``, from the run's log.
+
+    One that it has shown more often is shown each time, so it will be again.
+    """
+    if target is None:
+        return []
+    warnings = table.filter(pc.equal(table["name"].cast(pa.string()), WARNINGS))
+    found = Counter(
+        str(python_value(record))
+        for record in records_of(warnings)
+        if (index := recorded.main_index(record.context)) is not None and index <= target.index
+    )
+    return [text for text, count in found.items() if count == 1]
 
 
 def main_values(table: pa.Table, loop: str) -> dict[int, str]:

@@ -45,8 +45,8 @@ class Trip:
     """What a travelling program needs to know of the run that it comes from.
 
     ``direct``: the loops whose items alone their ``for`` statement gets. ``values``: what the main
-    loop's items were, as JSON by iteration. ``scratch``: a folder for what is logged on the way.
-    ``places``: maps recorded paths to those of this process.
+    loop's items were, as JSON by iteration. ``warned``: what Python warned of once. ``scratch``: a
+    folder for what is logged on the way. ``places``: maps recorded paths to this process's.
     """
 
     route: Route
@@ -54,6 +54,7 @@ class Trip:
     probes: Probes
     direct: set[Any]
     values: dict[int, str]
+    warned: list[str]
     scratch: Path
     places: Places | None = None
 
@@ -307,6 +308,7 @@ class TravelSession(RecordSession):
             return
         state = self.facts.state(place.context, place.boundary, place.loop) or {}
         self._streams.unfinished = str(state.get("line") or "")
+        self._streams.warned = set(self.trip.warned)
         self.land(self._main, frame)
 
     def land(self, main: MainLoop | None, frame: FrameType | None) -> None:

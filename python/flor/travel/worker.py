@@ -51,7 +51,8 @@ def _trip(attempts: Attempts, layout: StoreLayout, program: RecordedProgram, fac
     told = attempts.current
     route = Route(Place.read(told["base"]), Place.read(told["target"]))
     values = {int(index): text for index, text in attempts.plan["values"].items()}
-    return Trip(route, facts, program.probes(), program.direct_loops(), values, attempts.scratch)
+    loops = program.direct_loops()
+    return Trip(route, facts, program.probes(), loops, values, told["warned"], attempts.scratch)
 
 
 def _options(meta: dict[str, Any], layout: StoreLayout) -> Options:
@@ -118,7 +119,9 @@ def _elsewhere(
     os.chdir(folder)
     trip = _trip(attempts, layout, program, facts)
     trip.places = Places(facts.meta["cwd"], folder)
-    meta = {**facts.meta, "script": str(program.script)}
+    argv0 = facts.meta.get("argv0")
+    argv0 = trip.places.to_view(argv0) if argv0 else None
+    meta = {**facts.meta, "script": str(program.script), "argv0": argv0}
 
     def prepare() -> None:
         _start(kind(layout, _options(facts.meta, layout), trip, attempts), program)
@@ -189,7 +192,8 @@ def _run(attempts: Attempts, program: RecordedProgram, meta: dict[str, Any], pre
     spec = launch.find_module(meta["module"]) if meta.get("module") else None
     code = program.code(str(program.script))
     script = str(program.script)
-    status = launch.run_main(script, list(meta["argv"]), prepare, code, meta["script"], spec)
+    argv0 = meta.get("argv0")
+    status = launch.run_main(script, list(meta["argv"]), prepare, code, meta["script"], spec, argv0)
     session = sessions.existing()
     assert isinstance(session, TravelSession)
     if not session.landed:
