@@ -136,7 +136,7 @@ std::optional<std::string> error(LogWriterObject& self) {
   return first ? std::optional<std::string>(first->what()) : std::nullopt;
 }
 
-void set_active(const py::object& object) {
+void set_active(const py::object& object, bool same_run) {
   std::shared_ptr<PyWriter> writer;
   if (!object.is_none()) {
     writer = object.cast<LogWriterObject&>().shared();
@@ -148,7 +148,7 @@ void set_active(const py::object& object) {
   }
   ActiveLog& active = active_log();
   ++active.generation;
-  ++active.activations;
+  if (!same_run) ++active.activations;
   active.writer = std::move(writer);
   PyObject* before = active.object;
   active.object = object.is_none() ? nullptr : py::object(object).release().ptr();
@@ -193,8 +193,11 @@ void bind_log(py::module_& module) {
                              [](LogWriterObject& self) { return self.log().directory(); })
       .def_property_readonly("writer", [](LogWriterObject& self) { return self.log().writer(); });
   add_log_calls(module);
-  module.def("set_active", &set_active, py::arg("writer").none(true),
-             "The writer that log() uses, or None.");
+  module.def(
+      "set_active", &set_active, py::arg("writer").none(true), py::kw_only(),
+      py::arg("same_run") = false,
+      "The writer that log() uses, or None. Loops are counted anew (`name#2`), unless it goes "
+      "on with the same run.");
   module.def("get_active", &get_active, "The active writer; None in a forked child.");
   module.def("set_slow_path", &set_slow_path, py::arg("callable").none(true),
              "callable(name, value): gets what log() does not take itself.");

@@ -100,8 +100,8 @@ LogThread& this_log_thread();
 
 // The process-wide active writer.
 struct ActiveLog {
-  std::uint64_t generation = 1;      // changes with every set_active, close and fork
-  std::uint64_t activations = 1;     // changes with every set_active
+  std::uint64_t generation = 1;      // changes with every set_active of another run, close and fork
+  std::uint64_t activations = 1;     // changes with every set_active of another run
   std::shared_ptr<PyWriter> writer;  // null: none
   PyObject* object = nullptr;        // the Python object of `writer`, a strong reference
   PyObject* slow_path = nullptr;     // a strong reference, or null

@@ -414,9 +414,10 @@ def read_log(directory: str, tolerant: bool = False) -> LogRecords:
     Reads every writer's segments and left-over rings in a folder, also while they are written.
     """
 
-def set_active(writer: typing.Any) -> None:
+def set_active(writer: typing.Any, *, same_run: bool = False) -> None:
     """
-    The writer that log() uses, or None.
+    The writer that log() uses, or None. Loops are counted anew (`name#2`), unless it goes on with
+    the same run.
     """
 
 def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /) -> None:

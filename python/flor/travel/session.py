@@ -107,7 +107,7 @@ class TravelSession(RecordSession):
         """What is logged from now on is not recorded."""
         folder = tempfile.mkdtemp(prefix="log-", dir=self.trip.scratch)
         self.writer = self._aside = _core.LogWriter(folder, "aside")
-        _core.set_active(self._aside)
+        _core.set_active(self._aside, same_run=True)
 
     def save(self) -> None:
         """Replace run.json, once the run goes on."""
@@ -323,7 +323,7 @@ class TravelSession(RecordSession):
     def _begin_recording(self) -> None:
         """What is logged from now on is the run's: the last step of :meth:`commit`."""
         self.landed = True
-        _core.set_active(self.writer)
+        _core.set_active(self.writer, same_run=True)
 
     def _rejoin(self, main: MainLoop, iterations: int, number: int) -> None:
         """Let the main loop take boundaries again."""
