@@ -13,7 +13,8 @@ from test_instrument import boundaries, insert, src
 
 from flor.instrument.compare import compare
 from flor.instrument.loops import find_loops
-from flor.instrument.reach import Probed, probed_loops
+from flor.instrument.reach import Part, Probed, probed_loops, probed_parts
+from flor.instrument.spans import Span
 
 PLAIN = """
     import flor
@@ -303,3 +304,34 @@ def test_a_line_of_no_statement_may_fire_anywhere():
 def test_boundaries_cover_the_programs():
     assert all(len(boundaries(src(text))) > 20 for text in TEXTS.values())
     assert all(isinstance(src(text).tree, ast.Module) for text in TEXTS.values())
+
+
+def test_loops_and_added_lines_in_several_files():
+    script = src("import engine\nfor epoch in flor.loop('epoch', x):\n    engine.run(epoch)\n")
+    engine = src(
+        """
+        import flor
+        def run(epoch):
+            for step in flor.loop('step', range(epoch)):
+                train(step)
+            report(epoch)
+        def train(step):
+            return step
+        def report(epoch):
+            return epoch
+        """
+    )
+    script = src("import flor\n" + script.text)
+
+    def asked(line: int) -> list[set[int]]:
+        parts = [
+            Part(script, find_loops(script)),
+            Part(engine, find_loops(engine), [Span(line, line)]),
+        ]
+        return [each.loops for each in probed_parts(parts)]
+
+    lines = [text.strip() for text in engine.text.splitlines()]
+    assert asked(lines.index("return step") + 1) == [{0}, {0}]
+    assert asked(lines.index("report(epoch)") + 1) == [{0}, set()]
+    assert asked(lines.index("return epoch") + 1) == [{0}, set()]
+    assert asked(lines.index("import flor") + 1) == [{0}, {0}]  # whenever it is imported

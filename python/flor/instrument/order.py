@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from flor.instrument.loops import For, LoopSite, position_of
+from flor.instrument.loops import For
 from flor.instrument.nodes import Function
 from flor.instrument.program import Mention, Program
-from flor.instrument.source import Source
 
 REPEATS = (
     ast.For,
@@ -37,26 +36,29 @@ class Order:
     """The order in which the text says that code outside the loops runs, where it says it."""
 
     def __init__(
-        self, new: Source, program: Program, loops: Sequence[LoopSite], suites: set[int]
+        self, script: ast.Module, program: Program, calls: Sequence[ast.Call], suites: set[int]
     ) -> None:
-        self.program, self.suites = program, suites
-        self.own = set(ast.walk(new.tree))
-        places = {site.call_span for site in loops}
-        self.calls = [
-            node for node in self.own if isinstance(node, ast.Call) and position_of(node) in places
-        ]
+        self.script, self.program, self.calls, self.suites = script, program, calls, suites
         owners = [program.function_of(call) for call in self.calls]
         self.names = {getattr(each, "name", "") for each in owners if each is not None}
         hidden = any(each in program.always for each in owners if each is not None)
-        self.unknown = hidden or bool(self.names & program.closure(()))
+        importing = any(each is None and not self.in_script(call)
+                        for call, each in zip(calls, owners, strict=True))  # fmt: skip
+        self.unknown = hidden or importing or bool(self.names & program.closure(()))
         self.starting = self._starting()
         self.triggers = self._triggers()
+
+    def in_script(self, node: ast.AST) -> bool:
+        """Say whether code stands in the program's main file."""
+        return self.program.file_of(node) is self.script
 
     def of(self, site: ast.stmt) -> tuple[bool, bool]:
         """Say whether a statement outside the loops may run before the first, and after it."""
         function = self.program.function_of(site)
         if function is not None and self.only_inside(function, set()):
             return False, False
+        if function is None and not self.in_script(site):
+            return True, True
         triggers = self.triggers.get(function, [])
         if self.unknown or self._repeats_with(site, triggers):
             return True, True
@@ -76,8 +78,6 @@ class Order:
         return all(self._inside(each.node, seen | {function}) for each in mentions)
 
     def _inside(self, node: ast.AST, seen: set[Function]) -> bool:
-        if node not in self.own:
-            return False
         if any(True for _ in inside_loops(self.program, node, self.suites)):
             return True
         caller = self.program.function_of(node)
@@ -91,7 +91,7 @@ class Order:
         node = mentions[0].node
         caller = self.program.function_of(node)
         triggers = self.triggers.get(caller, [])
-        if node not in self.own or self._repeated(node, caller):
+        if self._repeated(node, caller) or (caller is None and not self.in_script(node)):
             return False
         if triggers and triggers[0] is not node and _line(triggers[0]) <= self._end(node):
             return False
@@ -113,8 +113,10 @@ class Order:
         """Return, by function, what may start a loop there, in the order of the text."""
         found: dict[Function | None, list[ast.AST]] = {}
         named = [m.node for name in self.starting for m in self.program.mentions.get(name, [])]
-        for node in (*self.calls, *(each for each in named if each in self.own)):
-            found.setdefault(self.program.function_of(node), []).append(node)
+        for node in (*self.calls, *named):
+            function = self.program.function_of(node)
+            if function is not None or self.in_script(node):  # what imports start is unknown
+                found.setdefault(function, []).append(node)
         for nodes in found.values():
             nodes.sort(key=lambda node: (_line(node), getattr(node, "col_offset", 0)))
         return found

@@ -166,6 +166,10 @@ class Program:
             yield parent
             node = parent
 
+    def file_of(self, node: ast.AST) -> ast.AST:
+        """Return the module that ``node`` stands in."""
+        return ([*self.above(node)] or [node])[-1]
+
     def function_of(self, node: ast.AST) -> Function | None:
         """Return the function in whose body ``node`` runs; None at module level."""
         inner = node

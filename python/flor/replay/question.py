@@ -9,8 +9,8 @@ from typing import Any
 from flor.errors import SourceError
 from flor.history.versions import Version, decoded, read_version
 from flor.instrument.compare import Comparison, compare
-from flor.instrument.loops import LoopSite, find_loops
-from flor.instrument.reach import probed_loops
+from flor.instrument.loops import find_loops
+from flor.instrument.reach import Part, Probed, probed_parts
 from flor.instrument.rewrite import rewrite
 from flor.instrument.source import Source, read_source
 from flor.replay.recorded import RecordedRun
@@ -63,7 +63,11 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
     if recorded.meta.get("handsfree"):  # its loops are the program's own
         sources = {path: rewrite(sources[path], compared[path].added) for path in files}
     for path in files:
-        _add_file(question, recorded, sources, path, compared[path])
+        _add_comparison(question, path, compared[path])
+    ordered = sorted(files, key=lambda path: path != today)  # the script first
+    added = {path: compared[path].added for path in ordered}
+    parts = {path: Part(sources[path], find_loops(sources[path]), added[path]) for path in ordered}
+    _add_loops(question, recorded, parts)
     if question.anywhere:
         for loop in question.loops:
             loop["probed"] = True
@@ -93,27 +97,46 @@ def _compared(path: Path, old: bytes, new: Source) -> Comparison:
     return compare(read_source(f"{path} (recorded)", before), new)
 
 
-def _add_file(
+def _add_loops(question: Question, recorded: RecordedRun, parts: dict[Path, Part]) -> None:
+    """Note which loops the program holds, and where its added statements may run."""
+    found = dict(zip(parts, probed_parts(list(parts.values())), strict=True))
+    if question.added:
+        _place(question, recorded, parts, found)
+    for path, part in parts.items():
+        question.loops += [
+            {
+                "file": str(path),
+                "span": list(site.call_span),
+                "kind": site.kind,
+                "probed": site.index in found[path].loops,
+                "name": site.name,
+            }
+            for site in part.loops
+        ]
+
+
+def _place(
     question: Question,
     recorded: RecordedRun,
-    sources: dict[Path, Source],
-    path: Path,
-    comparison: Comparison,
+    parts: dict[Path, Part],
+    found: dict[Path, Probed],
 ) -> None:
-    """Add what one file asks and which loops it holds."""
-    loops = find_loops(sources[path])
-    _add_comparison(question, path, comparison)
-    probed = _probed(question, recorded, sources, path, loops, comparison)
-    question.loops += [
-        {
-            "file": str(path),
-            "span": list(site.call_span),
-            "kind": site.kind,
-            "probed": site.index in probed,
-            "name": site.name,
-        }
-        for site in loops
-    ]
+    """Note whether added statements may run in the main loop, inside of it, before or after it."""
+    name = (recorded.main_loop or "").partition("#")[0]
+    mains = {(path, s.index) for path, part in parts.items() for s in part.loops if s.name == name}
+    loops = {(path, index) for path, each in found.items() for index in each.loops}
+    outer = {(path, index) for path, each in found.items() for index in each.outer}
+    script = found[next(iter(parts))]  # what runs outside of loops is the same for each file
+    hit = bool(loops & mains) or (not mains and bool(loops))
+    nowhere = not (loops or script.before or script.after)
+    twins = hit and (recorded.has_twins or len(mains) > 1)
+    # In a loop that may stand before or after the main one.
+    elsewhere = bool(outer - mains) or (bool(loops) and not hit) or twins
+    question.before = script.before or elsewhere or nowhere
+    question.after = script.after or elsewhere or nowhere
+    question.in_main = hit or nowhere
+    question.in_blocks = bool(loops - mains) or nowhere
+    question.anywhere = nowhere
 
 
 def _add_comparison(question: Question, path: Path, comparison: Comparison) -> None:
@@ -124,38 +147,6 @@ def _add_comparison(question: Question, path: Path, comparison: Comparison) -> N
     question.probe_names += sorted(comparison.probe_names)
     question.changes += [f"{path.name}: {change.text}" for change in comparison.changed]
     question.changes += [f"{path.name}: {text}" for text in comparison.disturbing]
-
-
-def _probed(
-    question: Question,
-    recorded: RecordedRun,
-    sources: dict[Path, Source],
-    path: Path,
-    loops: list[LoopSite],
-    comparison: Comparison,
-) -> set[int]:
-    """Note where the file's added statements may run; return the loops that may hold one."""
-    if not comparison.added:
-        return set()
-    if path != question.script:  # a module: whoever imports it may run it anywhere
-        question.anywhere = True
-        question.in_main = question.in_blocks = question.before = question.after = True
-        return set()
-    others = [source for other, source in sources.items() if other != path]
-    probed = probed_loops(sources[path], loops, comparison.added, others)
-    name = (recorded.main_loop or "").partition("#")[0]
-    mains = {site.index for site in loops if site.name == name}
-    hit = bool(probed.loops & mains) or (not mains and bool(probed.loops))
-    twins = hit and (recorded.has_twins or len(mains) > 1)
-    nowhere = not (probed.loops or probed.before or probed.after)
-    # In a loop that may stand before or after the main one.
-    elsewhere = bool(probed.outer - mains) or (bool(probed.loops) and not hit) or twins
-    question.before |= probed.before or elsewhere
-    question.after |= probed.after or elsewhere
-    question.in_main |= hit or nowhere
-    question.in_blocks |= bool(probed.loops - mains) or nowhere
-    question.anywhere |= nowhere
-    return probed.loops
 
 
 def _refuse_changes(question: Question, recorded: RecordedRun, force: bool) -> None:

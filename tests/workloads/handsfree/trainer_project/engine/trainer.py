@@ -3,9 +3,9 @@ from torch.nn.functional import mse_loss
 
 
 class Printer:
-    def on_epoch(self, trainer, loss):
-        # ask(callback): print("ASK", trainer.epoch, trainer.steps)
-        print(f"epoch {trainer.epoch} valid {loss:.6f}")
+    def on_epoch(self, epoch, steps, loss):
+        # ask(callback): print("ASK", epoch, steps)
+        print(f"epoch {epoch} valid {loss:.6f}")
 
 
 class Trainer:
@@ -22,7 +22,7 @@ class Trainer:
             self.best = min(self.best, loss)
             # ask(outer): print("ASK", self.steps, self.net[0].bias.tolist())
             for callback in self.callbacks:
-                callback.on_epoch(self, loss)
+                callback.on_epoch(self.epoch, self.steps, loss)
 
     def train_epoch(self, inputs, wanted):
         self.net.train()
