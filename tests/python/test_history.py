@@ -269,6 +269,9 @@ def test_no_room_between_two_statements_of_a_line(tmp_path, there, why):
 
 
 TRAINER = """\
+from torch import no_grad
+
+
 class Trainer:
     def __init__(self, model, loader):
         self.model = model
@@ -337,3 +340,10 @@ def test_what_a_module_of_the_program_holds_may_change(tmp_path):
     there = CALLER.replace("print", "helper.reset()\nprint")
     found = across_files(tmp_path, asked, {"helper.py": HELPER, "train.py": there})
     assert "line 6 there may change what it reads" in found.refused[0]["why"]
+
+
+def test_a_name_that_no_statement_binds_is_refused(tmp_path):
+    base = "from math import *\n\nfor i in range(3):\n    a = i\n    b = i\n"
+    asked = base.replace("    b", "    print(tau * a)\n    b")
+    found = placed(tmp_path, base, asked, base.replace("range(3)", "range(2)"))[1]
+    assert "what binds 'tau'" in found.refused[0]["why"]

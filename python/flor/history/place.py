@@ -196,9 +196,8 @@ class Placer:
         line = items[-1].node.end_lineno if items else getattr(block.raw[0], "lineno", 1) - 1
         for name in sorted(reads):
             if scope.resolve(name) is scope and name not in scope.params | self.own:
-                first = min(
-                    stmt.node.lineno for stmt in binders(self.matching.version, scope, name)
-                )
+                found = binders(self.matching.version, scope, name)
+                first = min((stmt.node.lineno for stmt in found), default=0)
                 if first > (line or 0):
                     raise Unclear(f"{name!r}, which it reads, is bound only later there")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from flor.history.effects import own_file
 from flor.history.match import Matching
 from flor.history.names import Unclear
 from flor.history.tree import COMPREHENSIONS, Gap, Named, Scope
+from flor.instrument.contained import is_dunder
 from flor.instrument.scopes import own_names
 
 Import = tuple[int, str, str]  # level, module, what of it
@@ -83,6 +85,8 @@ class _Renaming(ast.NodeTransformer):
         if meant is None:
             if name not in self.own and name in self.at.visible:
                 raise Unclear(f"{name!r} is a builtin today, and a variable there")
+            if name not in self.own and not hasattr(builtins, name) and not is_dunder(name):
+                raise Unclear(f"what binds {name!r}, which it reads, can't be told from the text")
             return name
         imported, target, stmt = _import_of(meant, name)
         if imported:
