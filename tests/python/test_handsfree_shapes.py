@@ -95,10 +95,15 @@ def test_a_question_after_the_loop_jumps_there(recorded, tmp_path: Path) -> None
     assert result.report["executed"].get("epoch", 0) <= 1
 
 
-def test_a_question_outside_the_inner_loop_restores_its_ends(recorded, tmp_path: Path) -> None:
-    shape = next(each for each in SHAPES if each.name == "module_level")
-    recording = recorded(shape, DENSE)
-    result = replay(recording, tmp_path / "copy", asked=("outer",))
-    check(recording, result, "outer")
+OUTSIDE = [("module_level", "outer")] + [("trainer_project", "method")] * FULL
+
+
+@pytest.mark.parametrize(("name", "ask"), OUTSIDE)
+def test_a_question_outside_the_inner_loop_restores_its_ends(
+    recorded, tmp_path: Path, name: str, ask: str
+) -> None:
+    recording = recorded(next(each for each in SHAPES if each.name == name), DENSE)
+    result = replay(recording, tmp_path / "copy", asked=(ask,))
+    check(recording, result, ask)
     actions = [block["action"] for block in result.report["blocks"]]
     assert actions.count("restored") > 0
