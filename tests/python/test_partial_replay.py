@@ -100,3 +100,35 @@ def test_a_loop_that_the_program_keeps_is_no_difference(tmp_path):
     expect(0, flor("replay", "--only", "epoch=4", cwd=tmp_path, store=store))
     new = [row for row in logs(store, tmp_path) if row["origin"] == "replay"]
     assert [row["value"] for row in new] == [14]
+
+
+TWICE = """
+import flor
+import numpy as np
+
+weights = np.zeros(3)
+
+
+def train(rate):
+    for epoch in flor.loop("epoch", range(4)):
+        weights[:] += rate * epoch
+
+
+with flor.checkpointing(weights=weights, overhead=float("inf")):
+    train(0.5)
+    train(2.0)
+flor.log("end", weights.sum())
+"""
+
+
+def test_a_second_loop_of_the_statement_is_answered_too(tmp_path):
+    """It logged nothing, so no record told of it; the question stands in it all the same."""
+    store = tmp_path / ".flor"
+    script = tmp_path / "train.py"
+    script.write_text(TWICE)
+    expect(0, run(sys.executable, "train.py", cwd=tmp_path, store=store))
+    line = "        weights[:] += rate * epoch\n"
+    script.write_text(TWICE.replace(line, line + '        flor.log("first", weights[0])\n'))
+    expect(0, flor("replay", cwd=tmp_path, store=store))
+    new = [row["value"] for row in logs(store, tmp_path) if row["origin"] == "replay"]
+    assert new == [0.0, 0.5, 1.5, 3.0, 3.0, 5.0, 9.0, 15.0]

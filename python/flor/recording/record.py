@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -62,6 +63,7 @@ class RecordSession:
         self._named: list[tuple[dict[str, Any], float | None]] = []
         self._troubles = Troubles(self.run, options.strict)
         self._finished = False
+        self._begun_loops: Counter[str] = Counter()  # outside of all others, by name
         self._begun = time.monotonic()
         self.meta: dict[str, Any] = {}
 
@@ -193,10 +195,11 @@ class RecordSession:
 
     def _detach(self) -> None:
         """Put everything back that :meth:`_attach` took hold of."""
+        if main := self.meta.get("main"):
+            watched = self._handsfree.begun(main["loop"]) if self._handsfree else 0
+            main["begun"] = max(watched, self._begun_loops[main["loop"].partition("#")[0]])
         if self._handsfree is not None:
             self._handsfree.remove()
-            if main := self.meta.get("main"):
-                main["begun"] = self._handsfree.begun(main["loop"])
         self._streams.remove()
         self._clocks.remove()
         sys.excepthook = self._hook
@@ -341,6 +344,8 @@ class RecordSession:
         """Return (main loop to record, main loop that this one is a block of) for a loop that
         begins.
         """
+        if not loops:
+            self._begun_loops[name] += 1
         main = self._main
         if (
             main is not None
@@ -354,7 +359,8 @@ class RecordSession:
         objects, overhead = self._named[-1]
         self._policy = Policy(self.options.bound(overhead), disk_budget(self.options.disk_budget))
         self._main = MainLoop(self, World(self.user, objects), self._policy, name)
-        self.meta["main"] = {"loop": name, "iterations": None}
+        begun = self._begun_loops[name]
+        self.meta["main"] = {"loop": name, "iterations": None, "begun": begun}
         self.meta["modules"] = {key: type(obj).__qualname__ for key, obj in objects.items()}
         self.meta["threads"] = machine.threads()
         # What was imported since the start is known now; a run that is killed never says more.
