@@ -15,9 +15,10 @@ import pytest
 from oracle import environment, expect, flor, logs
 
 from flor import _core
-from flor.instrument.rewrite import compile_loops, rewrite
-from flor.instrument.source import read_source
-from flor.instrument.training import Training
+from flor.instrumentation.loops import find_loops
+from flor.instrumentation.rewrite import compile_loops, rewrite
+from flor.instrumentation.source import read_source
+from flor.instrumentation.training import Training
 
 PROGRAMS = {
     "while_else": """
@@ -266,7 +267,7 @@ for epoch in range(3):
     training = Training()
     training.add(source)
     promises = {}
-    for site in __import__("flor.instrument.loops", fromlist=["x"]).find_loops(rewrite(source)):
+    for site in find_loops(rewrite(source)):
         promises[site.name] = training.promise(("/program.py", site.call_span))
     assert promises == {"batch": 2, "name": 0, "x": 0, "epoch": 2}
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flor.errors import ReplayError, SourceError
-from flor.instrument.compare import compare
-from flor.instrument.guard import guard_wrapped
-from flor.instrument.loops import find_loops
-from flor.instrument.source import Source, read_source
-from flor.instrument.spans import Span, covers, span_of
+from flor.instrumentation.compare import compare
+from flor.instrumentation.guard import guard_wrapped
+from flor.instrumentation.loops import find_loops
+from flor.instrumentation.source import Source, read_source
+from flor.instrumentation.spans import Span, covers, span_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted((ROOT / "tests" / "workloads").glob("*.py"))

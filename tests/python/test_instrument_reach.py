@@ -11,10 +11,10 @@ from textwrap import dedent
 import pytest
 from test_instrument import boundaries, insert, src
 
-from flor.instrument.compare import compare
-from flor.instrument.loops import find_loops
-from flor.instrument.reach import Part, Probed, probed_loops, probed_parts
-from flor.instrument.spans import Span
+from flor.instrumentation.compare import compare
+from flor.instrumentation.loops import find_loops
+from flor.instrumentation.reach import Part, Probed, probed_loops, probed_parts
+from flor.instrumentation.spans import Span
 
 PLAIN = """
     import flor

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from flor.history.tree import Stmt, Tree
-from flor.instrument.scopes import own_names
+from flor.instrumentation.scopes import own_names
 
 PURE = {
     *("print", "len", "int", "float", "bool", "str", "repr", "abs", "round", "min", "max", "sum"),

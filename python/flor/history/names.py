@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flor.history.tree import Scope, Stmt, Tree
-from flor.instrument.scopes import own_names
+from flor.instrumentation.scopes import own_names
 
 Variable = tuple[Scope | None, str]  # None: a builtin, or a name that nothing binds
 _WRAPPERS = {"enumerate", "tqdm"}

@@ -15,8 +15,8 @@ from flor.history.rename import already_imported
 from flor.history.tree import Gap, Tree
 from flor.history.versions import Today, Version
 from flor.history.write import check_lines, code_of, gather, line_of, rows_of, with_rows
-from flor.instrument.scopes import own_names
-from flor.instrument.spans import span_of
+from flor.instrumentation.scopes import own_names
+from flor.instrumentation.spans import span_of
 
 
 @dataclass

@@ -11,8 +11,8 @@ from flor.history.effects import own_file
 from flor.history.match import Matching
 from flor.history.names import Unclear
 from flor.history.tree import COMPREHENSIONS, Gap, Named, Scope
-from flor.instrument.contained import is_dunder
-from flor.instrument.scopes import own_names
+from flor.instrumentation.contained import is_dunder
+from flor.instrumentation.scopes import own_names
 
 Import = tuple[int, str, str]  # level, module, what of it
 ImportNode = ast.Import | ast.ImportFrom

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from flor.instrument.align import COMPOUND, blocks_of
-from flor.instrument.scopes import own_names
-from flor.instrument.source import Source
+from flor.instrumentation.align import COMPOUND, blocks_of
+from flor.instrumentation.scopes import own_names
+from flor.instrumentation.source import Source
 
 Named = ast.FunctionDef | ast.AsyncFunctionDef
 Loop = ast.For | ast.AsyncFor | ast.While

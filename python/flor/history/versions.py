@@ -14,9 +14,9 @@ from typing import Any
 from flor import _core
 from flor.errors import CorruptError, ReplayError, SourceError
 from flor.files import read_json
-from flor.instrument.compare import Comparison, compare
-from flor.instrument.source import Source, read_source
-from flor.instrument.spans import span_of
+from flor.instrumentation.compare import Comparison, compare
+from flor.instrumentation.source import Source, read_source
+from flor.instrumentation.spans import span_of
 from flor.layout import StoreLayout
 
 

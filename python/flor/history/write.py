@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from flor.errors import SourceError
 from flor.history.names import Unclear
 from flor.history.place import Cut
-from flor.instrument.nodes import Named
-from flor.instrument.source import Source
-from flor.instrument.spans import span_of
+from flor.instrumentation.nodes import Named
+from flor.instrumentation.source import Source
+from flor.instrumentation.spans import span_of
 
 Rows = Mapping[int, Sequence[str]]  # by the line that they stand after
 

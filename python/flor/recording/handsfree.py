@@ -21,11 +21,11 @@ from flor.adapters.stage import Owner
 from flor.capture.discover import named_objects
 from flor.capture.state import World
 from flor.errors import SourceError
-from flor.instrument.importer import Importer
-from flor.instrument.loops import LoopSite, find_loops
-from flor.instrument.rewrite import compile_loops
-from flor.instrument.source import Source, read_source
-from flor.instrument.training import Training
+from flor.instrumentation.importer import Importer
+from flor.instrumentation.loops import LoopSite, find_loops
+from flor.instrumentation.rewrite import compile_loops
+from flor.instrumentation.source import Source, read_source
+from flor.instrumentation.training import Training
 from flor.recording.loops import known_length
 from flor.recording.mainloop import MainLoop
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flor.errors import InvalidError, SourceError
-from flor.instrument.source import read_source
+from flor.instrumentation.source import read_source
 from flor.recording import session as sessions
 from flor.recording.handsfree import Programs, is_explicit
 from flor.recording.options import Options

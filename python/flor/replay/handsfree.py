@@ -13,11 +13,11 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from flor import _core, adapters
-from flor.instrument.importer import Importer
-from flor.instrument.loops import LoopSite
-from flor.instrument.rewrite import compile_loops
-from flor.instrument.source import read_source
-from flor.instrument.spans import Span
+from flor.instrumentation.importer import Importer
+from flor.instrumentation.loops import LoopSite
+from flor.instrumentation.rewrite import compile_loops
+from flor.instrumentation.source import read_source
+from flor.instrumentation.spans import Span
 
 if TYPE_CHECKING:
     from flor.replay.session import ReplaySession

@@ -8,11 +8,11 @@ from typing import Any
 
 from flor.errors import SourceError
 from flor.history.versions import Version, decoded, read_version
-from flor.instrument.compare import Comparison, compare
-from flor.instrument.loops import find_loops
-from flor.instrument.reach import Part, Probed, probed_parts
-from flor.instrument.rewrite import rewrite
-from flor.instrument.source import Source, read_source
+from flor.instrumentation.compare import Comparison, compare
+from flor.instrumentation.loops import find_loops
+from flor.instrumentation.reach import Part, Probed, probed_parts
+from flor.instrumentation.rewrite import rewrite
+from flor.instrumentation.source import Source, read_source
 from flor.replay.recorded import RecordedRun
 
 _SHOWN_CHANGES = 20

@@ -21,9 +21,9 @@ from flor.adapters import PACKAGES
 from flor.capture import entropy
 from flor.errors import CorruptError
 from flor.files import write_json
-from flor.instrument.guard import guard_wrapped
-from flor.instrument.loops import find_loops
-from flor.instrument.source import read_source
+from flor.instrumentation.guard import guard_wrapped
+from flor.instrumentation.loops import find_loops
+from flor.instrumentation.source import read_source
 from flor.layout import StoreLayout
 from flor.recording import hash_seed, launch
 from flor.recording import session as sessions

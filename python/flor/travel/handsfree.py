@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flor import _core
 from flor.errors import SourceError
-from flor.instrument.source import Source, read_source
+from flor.instrumentation.source import Source, read_source
 from flor.recording.handsfree import Candidate, HandsFree, Programs
 from flor.recording.loops import known_length, scalar_text
 

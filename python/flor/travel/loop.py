@@ -19,7 +19,7 @@ _END = object()
 class TravelLoop(RecordedLoop):
     """A loop that begins before the target is reached.
 
-    ``kind`` is how the ``for`` statement holds it (:class:`flor.instrument.loops.LoopSite`),
+    ``kind`` is how the ``for`` statement holds it (:class:`flor.instrumentation.loops.LoopSite`),
     ``direct`` whether that gets the loop's items alone.
     """
 

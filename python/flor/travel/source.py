@@ -14,9 +14,9 @@ from typing import Any
 from flor import _core
 from flor.errors import ReplayError
 from flor.files import read_json
-from flor.instrument.guard import guard_wrapped
-from flor.instrument.loops import Position, find_loops, loop_calls, position_of
-from flor.instrument.source import Source, read_source
+from flor.instrumentation.guard import guard_wrapped
+from flor.instrumentation.loops import Position, find_loops, loop_calls, position_of
+from flor.instrumentation.source import Source, read_source
 from flor.layout import StoreLayout
 from flor.replay.probes import Probes
 from flor.travel.handsfree import RecordedPrograms

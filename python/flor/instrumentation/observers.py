@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
-from flor.instrument.nodes import Named
-from flor.instrument.scopes import all_names
-from flor.instrument.source import Source
+from flor.instrumentation.nodes import Named
+from flor.instrumentation.scopes import all_names
+from flor.instrumentation.source import Source
 
 _KEYWORDS = frozenset({"callback", "callbacks", "hooks"})
 

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from flor.instrument.contained import contained_classes, is_dunder
-from flor.instrument.nodes import (
+from flor.instrumentation.contained import contained_classes, is_dunder
+from flor.instrumentation.nodes import (
     Function,
     Named,
     Parents,
@@ -16,7 +16,7 @@ from flor.instrument.nodes import (
     suspends,
     used_name,
 )
-from flor.instrument.source import Source
+from flor.instrumentation.source import Source
 
 DYNAMIC = {"eval", "exec", "compile", "globals", "locals", "vars", "__import__", "__dict__"}
 REFLECTING = {"getattr", "attrgetter", "methodcaller", "import_module", "run_path", "run_module"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from flor.instrument.loops import For
-from flor.instrument.nodes import Function
-from flor.instrument.program import Mention, Program
+from flor.instrumentation.loops import For
+from flor.instrumentation.nodes import Function
+from flor.instrumentation.program import Mention, Program
 
 REPEATS = (
     ast.For,

@@ -6,13 +6,13 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from flor.instrument.align import BLOCKS, COMPOUND
-from flor.instrument.loops import For, LoopSite, loop_statements, position_of
-from flor.instrument.nodes import Function, identifiers, is_lazy, suspends
-from flor.instrument.order import Order, inside_loops
-from flor.instrument.program import Program
-from flor.instrument.source import Source
-from flor.instrument.spans import Span, span_of
+from flor.instrumentation.align import BLOCKS, COMPOUND
+from flor.instrumentation.loops import For, LoopSite, loop_statements, position_of
+from flor.instrumentation.nodes import Function, identifiers, is_lazy, suspends
+from flor.instrumentation.order import Order, inside_loops
+from flor.instrumentation.program import Program
+from flor.instrumentation.source import Source
+from flor.instrumentation.spans import Span, span_of
 
 Key = tuple[int, int]
 

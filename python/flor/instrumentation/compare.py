@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Literal
 
-from flor.instrument.align import COMPOUND, Aligner, Item, zip_blocks
-from flor.instrument.disturb import bound_by, disturbances
-from flor.instrument.observers import without_observers
-from flor.instrument.scopes import all_names
-from flor.instrument.source import Source
-from flor.instrument.spans import Span, covers, span_of
+from flor.instrumentation.align import COMPOUND, Aligner, Item, zip_blocks
+from flor.instrumentation.disturb import bound_by, disturbances
+from flor.instrumentation.observers import without_observers
+from flor.instrumentation.scopes import all_names
+from flor.instrumentation.source import Source
+from flor.instrumentation.spans import Span, covers, span_of
 
 
 @dataclass(frozen=True)

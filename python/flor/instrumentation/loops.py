@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from flor.instrument.source import Source
+from flor.instrumentation.source import Source
 
 Kind = Literal["for", "wrapped", "other"]
 Position = tuple[int, int, int, int]

@@ -6,8 +6,8 @@ import ast
 import copy
 from collections.abc import Iterable
 
-from flor.instrument.loops import LoopSite, loop_statements
-from flor.instrument.source import Source
+from flor.instrumentation.loops import LoopSite, loop_statements
+from flor.instrumentation.source import Source
 
 SKIPPING = "__flor_skipping__"
 

@@ -10,10 +10,10 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any
 
-from flor.instrument.loops import find_loops, loop_statements
-from flor.instrument.nodes import Named, identifiers, used_name
-from flor.instrument.rewrite import rewrite
-from flor.instrument.source import Source
+from flor.instrumentation.loops import find_loops, loop_statements
+from flor.instrumentation.nodes import Named, identifiers, used_name
+from flor.instrumentation.rewrite import rewrite
+from flor.instrumentation.source import Source
 
 TRAINS = {"step", "backward", "fit", "partial_fit", "minimize", "train_step", "training_step"}
 LOGS = {"print", "log", "info", "warning", "debug", "write", "add_scalar"}

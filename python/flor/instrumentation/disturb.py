@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from flor.instrument.scopes import MODULE, Function, Uses, all_names, names_used, own_names
+from flor.instrumentation.scopes import MODULE, Function, Uses, all_names, names_used, own_names
 
 STORES = (ast.Store, ast.Del)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, TypeVar
 
-from flor.instrument.loops import LOOP, LoopSite, Position, find_loops, position_of
-from flor.instrument.nodes import Named, used_name
-from flor.instrument.source import Source
-from flor.instrument.spans import Span, span_of
+from flor.instrumentation.loops import LOOP, LoopSite, Position, find_loops, position_of
+from flor.instrumentation.nodes import Named, used_name
+from flor.instrumentation.source import Source
+from flor.instrumentation.spans import Span, span_of
 
 FINISH = "__flor_finish__"
 _MARK = "\0flor:"
