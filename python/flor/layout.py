@@ -138,9 +138,20 @@ class StoreLayout:
         """Return runs/RUN/log: the rings and segments of the run's writers."""
         return self.run_dir(run) / "log"
 
-    def checkpoint_dir(self, run: str) -> Path:
-        """Return runs/RUN/checkpoints: one manifest a checkpoint."""
-        return self.run_dir(run) / "checkpoints"
+    def checkpoint_dir(self, run: str, rank: int = 0) -> Path:
+        """Return the folder of a rank's checkpoints, one manifest a checkpoint."""
+        folder = self.rank_dir(run, rank) if rank else self.run_dir(run)
+        return folder / "checkpoints"
+
+    def rank_dir(self, run: str, rank: int) -> Path:
+        """Return runs/RUN/ranks/RANK, of a rank that is not the run's first process."""
+        return self.run_dir(run) / "ranks" / str(rank)
+
+    def ranks(self, run: str) -> list[int]:
+        """Return the ranks of a run that recorded something; rank 0 has the run's own run.json."""
+        own = [] if self.read_run(run).get("launching") else [0]
+        paths = self.run_dir(run).glob("ranks/*/rank.json")
+        return own + sorted(int(p.parent.name) for p in paths if p.parent.name.isdigit())
 
     def replays_dir(self, run: str) -> Path:
         """Return runs/RUN/replays: a folder a replay."""
@@ -158,6 +169,25 @@ class StoreLayout:
         """Replace run.json in one atomic step; raises StorageError."""
         write_json(self.run_dir(run) / "run.json", content)
 
+    def read_rank(self, run: str, rank: int) -> dict[str, Any]:
+        """Return what a rank's process recorded of itself; of rank 0 that is run.json.
+
+        Of the others, rank.json and what the run says for all of them: the files it found. Raises
+        NotFoundError, CorruptError.
+        """
+        common = self.read_run(run)
+        if not rank:
+            return common
+        shared = {key: common[key] for key in ("files", "files_known") if key in common}
+        return shared | read_json(self.rank_dir(run, rank) / "rank.json")
+
+    def write_rank(self, run: str, rank: int, content: dict[str, Any]) -> None:
+        """Replace what a rank says of itself in one atomic step; raises StorageError."""
+        if rank:
+            write_json(self.rank_dir(run, rank) / "rank.json", content)
+        else:
+            self.write_run(run, content)
+
     def replays(self, run: str) -> list[dict[str, Any]]:
         """Return the completed replays, oldest first: replay.json, and 'dir', the Path it is in."""
         found = []
@@ -165,9 +195,9 @@ class StoreLayout:
             found.append({**read_json(path), "dir": path.parent})
         return sorted(found, key=lambda replay: (replay.get("started", 0), replay["dir"].name))
 
-    def checkpoint_paths(self, run: str) -> list[Path]:
-        """Return the manifests of a run's checkpoints, by number."""
-        paths = self.checkpoint_dir(run).glob("*.ckpt")
+    def checkpoint_paths(self, run: str, rank: int = 0) -> list[Path]:
+        """Return the manifests of a rank's checkpoints, by number."""
+        paths = self.checkpoint_dir(run, rank).glob("*.ckpt")
         return sorted((p for p in paths if p.stem.isdigit()), key=lambda path: int(path.stem))
 
 

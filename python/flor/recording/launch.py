@@ -10,6 +10,7 @@ import traceback
 import types
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from flor.errors import InvalidError, SourceError
 from flor.instrumentation.source import read_source
 from flor.recording import session as sessions
 from flor.recording.handsfree import Programs, is_explicit
+from flor.recording.launcher import LauncherSession, is_launcher
 from flor.recording.options import Options
 from flor.recording.record import RecordSession
 
@@ -37,26 +39,63 @@ def record_script(
 ) -> int:
     """Run SCRIPT (or a module) with its own argv under recording; return its exit code."""
     options = Options(store, overhead, settings or {}, strict)
-    if script is not None and not Path(script).is_file():
-        raise InvalidError(f"no script {script!r}: give the path of a Python file")
-    spec = find_module(module) if module else None
-    path = str(spec.origin) if spec else _absolute(str(script))
-    programs = programs_of(path)
+    program = Program.of_module(module, args) if module else Program.of_script(str(script), args)
+    if is_launcher(program.path, program.spec):
+        return record_program(program, lambda root: LauncherSession.start(options, root))
+    return record_program(program, lambda root: RecordSession.start(options, root))
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is run as ``__main__``. ``spec``: of a module that runs as with ``-m``."""
+
+    path: str
+    args: list[str]
+    argv0: str | None
+    spec: ModuleSpec | None = None
+
+    @classmethod
+    def of_script(cls, script: str, args: list[str]) -> Program:
+        """Return the program in a file; raises InvalidError where there is none."""
+        if not Path(script).is_file():
+            raise InvalidError(f"no script {script!r}: give the path of a Python file")
+        return cls(_absolute(script), args, script)
+
+    @classmethod
+    def of_module(cls, module: str, args: list[str]) -> Program:
+        """Return what ``-m MODULE`` runs; raises InvalidError where there is nothing."""
+        spec = find_module(module)
+        return cls(str(spec.origin), args, None, spec)
+
+    @property
+    def module(self) -> str | None:
+        """The module that ``-m`` was given."""
+        return self.spec.name.removesuffix(".__main__") if self.spec else None
+
+
+def record_program(program: Program, begin: Callable[[str | None], RecordSession]) -> int:
+    """Run a program under the session that ``begin(root of its files)`` starts; return its exit
+    code.
+    """
+    watched = not is_launcher(program.path, program.spec)
+    programs = programs_of(program.path) if watched else None
 
     def prepare() -> None:
-        session = RecordSession.start(options, str(Path.cwd()) if module else None)
+        session = begin(str(Path.cwd()) if program.spec else None)
         sessions.install(session)
-        session.meta |= {"module": module, "handsfree": programs is not None}
+        session.meta |= {"module": program.module, "handsfree": programs is not None}
         session.save()
         if programs is not None:
             session.watch_loops(programs)
 
-    compiled = programs.compile(path) if programs else None
-    code = run_main(path, args, prepare, compiled, spec=spec, argv0=None if spec else script)
+    code = programs.compile(program.path) if programs else None
+    ended = run_main(
+        program.path, program.args, prepare, code, spec=program.spec, argv0=program.argv0
+    )
     recording = sessions.existing()
     if isinstance(recording, RecordSession):
-        recording.outcome("completed" if code == 0 else "failed", code)  # it finishes at exit
-    return code
+        recording.outcome("completed" if ended == 0 else "failed", ended)  # it finishes at exit
+    return ended
 
 
 def programs_of(script: str) -> Programs | None:

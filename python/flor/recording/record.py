@@ -53,6 +53,10 @@ class RecordSession:
         self.script = sources.main_script()
         self.user = UserCode(root or str(self.script.parent if self.script else Path.cwd()))
         self._handsfree: HandsFree | None = None
+        self.rank = int(os.environ.get("RANK", "0"))
+        self._place = (
+            0  # whose files of the run are this process's: a run alone has those of rank 0
+        )
         self._pid = os.getpid()
         self._forks = 0
         self._lock = threading.RLock()
@@ -109,11 +113,11 @@ class RecordSession:
         os.register_at_fork(after_in_child=self._forked)
 
     def _new_writer(self) -> _core.LogWriter:
-        folder, rank = self.layout.log_dir(self.run), os.environ.get("RANK", "0")
+        folder, who = self.layout.log_dir(self.run), f"r{self.rank}-{os.getpid()}"
         serial = self._forks
-        while any(folder.glob(f"r{rank}-{os.getpid()}-{serial}.*")):  # of a process long gone
+        while any(folder.glob(f"{who}-{serial}.*")):  # of a process long gone
             serial += 1
-        return _core.LogWriter(str(folder), f"r{rank}-{os.getpid()}-{serial}")
+        return _core.LogWriter(str(folder), f"{who}-{serial}")
 
     def _first_meta(self) -> dict[str, Any]:
         return {
@@ -132,7 +136,7 @@ class RecordSession:
             "args": {},
             "modules": {},
             "inputs": [],
-            "rank": int(os.environ.get("RANK", "0")),
+            "rank": self.rank,
             "world": int(os.environ.get("WORLD_SIZE", "1")),
             "pid": os.getpid(),
             "host": platform.node(),
@@ -144,14 +148,19 @@ class RecordSession:
             "threads": {},
             **hash_seed.facts(),
             "entropy": self.store().put(json.dumps(entropy.choose()).encode()).hex(),
-            "files": self._folder.manifest(self.store()) if not self._folder.truncated else [],
-            "files_known": not self._folder.truncated,
+            **self._files_found(),
             "options": self.options.content(),
             "overhead": {},
             "lost_records": 0,
             "errors": [],
             "notes": [],
         }
+
+    def _files_found(self) -> dict[str, Any]:
+        """Return what the working folder held when the run began."""
+        known = not self._folder.truncated
+        found = self._folder.manifest(self.store()) if known else []
+        return {"files": found, "files_known": known}
 
     def _save_version(self) -> str | None:
         if self.script is None:
@@ -165,7 +174,7 @@ class RecordSession:
         self.meta["seconds"] = time.monotonic() - self._begun
         self.meta["errors"] = self._troubles.errors
         try:
-            self.layout.write_run(self.run, self.meta)
+            self.layout.write_rank(self.run, self._place, self.meta)
         except FlorError as error:
             self.trouble(str(error))
 
@@ -284,7 +293,7 @@ class RecordSession:
 
     def checkpoint_path(self, number: int) -> str:
         """Return where checkpoint ``number`` lies."""
-        return str(self.layout.checkpoint_dir(self.run) / f"{number}.ckpt")
+        return str(self.layout.checkpoint_dir(self.run, self._place) / f"{number}.ckpt")
 
     def unfinished_line(self) -> str:
         """Return what was printed since the last line break."""

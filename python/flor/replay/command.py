@@ -15,10 +15,10 @@ from flor.errors import CorruptError, InvalidError, ReplayError
 from flor.files import storage_error, write_json
 from flor.layout import StoreLayout
 from flor.replay.engine import Engine, LocalEngine, Outcome
+from flor.replay.gang import execute_ranks, plan_ranks, verify_ranks
 from flor.replay.merge import new_records, without_known, write_replay
 from flor.replay.placing import misplaced
-from flor.replay.plan import Plan, make_plan
-from flor.replay.question import ask
+from flor.replay.plan import Plan
 from flor.replay.recorded import RecordedRun
 from flor.replay.report import (
     Report,
@@ -28,7 +28,7 @@ from flor.replay.report import (
     print_report,
 )
 from flor.replay.request import ReplayRequest
-from flor.replay.verify import Verification, verify
+from flor.replay.verify import Verification
 from flor.runlock import using_run
 
 VERIFIED, SCRIPT_FAILED, BAD_INPUT, DIVERGED, DAMAGED, UNVERIFIED = 0, 1, 2, 3, 4, 5
@@ -81,7 +81,7 @@ def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) ->
     Raises ScriptError where the script raised: then nothing is saved.
     """
     started = time.time()
-    plan = make_plan(recorded, ask(recorded, request.script, request.force), request)
+    plan = plan_ranks(recorded, request)
     if request.dry_run:
         print_plan(plan)
         return None
@@ -95,7 +95,8 @@ def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) ->
         report.names = list(dict.fromkeys(record.name for record in rows))
         report.predicted_seconds = plan.seconds
         report.notes += [*notes, *_worker_notes(attempt.outcomes)]
-        places = misplaced(recorded.records, fresh, attempt.outcomes)
+        known = [record for one in plan.ranks for record in one.recorded.records]
+        places = misplaced(known, fresh, attempt.outcomes)
         # In this order: what workers put into the store is named by a log at every instant.
         write_replay(folder, fresh, places, report.replay_json())
         _remove(folder / "work")
@@ -124,10 +125,13 @@ def _remove(folder: Path) -> None:
 
 def attempt_plan(plan: Plan, folder: Path, engine: Engine) -> Attempt:
     """Execute the plan; where a part of it can't be trusted, everything from the first line."""
-    outcomes = engine.execute(plan, folder / "parts")
+    if plan.others:
+        outcomes = execute_ranks(plan, folder / "parts")
+    else:
+        outcomes = engine.execute(plan, folder / "parts")
     reason = _refusal(plan, outcomes)
     if not reason:
-        found = verify(plan, outcomes)
+        found = verify_ranks(plan, outcomes)
         if plan.mode == "full" or found.verdict != "diverged":
             return Attempt(plan, outcomes, found, damage=_damage(outcomes))
         first = found.differences[0]
@@ -139,7 +143,7 @@ def attempt_plan(plan: Plan, folder: Path, engine: Engine) -> Attempt:
         kind = CorruptError if _damage(outcomes) else ReplayError
         raise kind(f"full re-execution failed: {why}")
     damage = list(dict.fromkeys([*damage, *_damage(outcomes)]))
-    found = verify(whole, outcomes)
+    found = verify_ranks(whole, outcomes)
     return Attempt(whole, outcomes, found, f"full re-execution: {reason}", damage)
 
 

@@ -22,7 +22,7 @@ from flor.recording import hash_seed
 from flor.replay.plan import Plan
 from flor.replay.records import INTERNAL, Record, read_records
 
-_POLL_SECONDS = 0.02
+POLL_SECONDS = 0.02
 _TAIL = 4000
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _KEPT = ("CUBLAS_WORKSPACE_CONFIG", *_THREADS)
@@ -37,6 +37,7 @@ class Outcome:
     returncode: int
     pid: int
     result: dict[str, Any] = field(default_factory=dict)
+    rank: int = 0
 
     @property
     def died(self) -> bool:
@@ -100,26 +101,39 @@ class LocalEngine:
                     while waiting and len(running) < plan.workers:
                         number = waiting.pop(0)
                         own = Path(temporary.name, str(number))
-                        running[number] = _start(plan, number, folder / str(number), own)
-                    time.sleep(_POLL_SECONDS)
+                        places = {"temporary": str(own)}
+                        running[number] = start(plan, number, folder / str(number), places)
+                    time.sleep(POLL_SECONDS)
                     for number in [n for n, p in running.items() if p.poll() is not None]:
                         process = running.pop(number)
-                        _end_group(process)  # helpers that the script left behind
-                        outcomes.append(_outcome(number, folder / str(number), process))
+                        end_group(process)  # helpers that the script left behind
+                        outcomes.append(outcome_of(number, folder / str(number), process))
                         advance()
         finally:
             for process in running.values():
-                _end_group(process)
+                end_group(process)
                 process.wait()
         return sorted(outcomes, key=lambda outcome: outcome.number)
 
 
-def _start(plan: Plan, number: int, folder: Path, temporary: Path) -> subprocess.Popen[bytes]:
-    content = plan.worker(number, folder) | {"temporary": str(temporary)}
+def start(
+    plan: Plan,
+    number: int,
+    folder: Path,
+    places: dict[str, Any],
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start the worker ``number`` of a plan in ``folder``; raises StorageError.
+
+    ``places``: the temporary folder outside of the store, and what else the worker is to use
+    instead of its own. ``environment``: what it finds beside the run's.
+    """
+    content = plan.worker(number, folder) | places
     try:
-        temporary.mkdir()
-        for part in ("log/records", "log/probes", "scratch"):
+        Path(content["temporary"]).mkdir(exist_ok=True)
+        for part in ("log/records", "log/probes"):
             (folder / part).mkdir(parents=True)
+        Path(content["scratch"]).mkdir(exist_ok=True)
         path = folder / "plan.json"
         path.write_text(json.dumps(content), encoding="utf-8")
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
@@ -128,7 +142,7 @@ def _start(plan: Plan, number: int, folder: Path, temporary: Path) -> subprocess
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=worker_environment(plan.recorded.meta),
+                env=worker_environment(plan.recorded.meta) | (environment or {}),
                 start_new_session=True,
             )
     except OSError as cause:
@@ -152,13 +166,14 @@ def worker_environment(meta: dict[str, Any]) -> dict[str, str]:
     return environment
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: subprocess.Popen[bytes]) -> None:
     """End a worker and what it started: the process group is its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _outcome(number: int, folder: Path, process: subprocess.Popen[bytes]) -> Outcome:
+def outcome_of(number: int, folder: Path, process: subprocess.Popen[bytes]) -> Outcome:
+    """Return what became of an ended worker."""
     result: dict[str, Any] = {}
     path = folder / "result.json"
     if path.exists():

@@ -20,10 +20,11 @@ class Facts:
     used up).
     """
 
-    def __init__(self, layout: StoreLayout, run: str) -> None:
+    def __init__(self, layout: StoreLayout, run: str, rank: int = 0) -> None:
         self.layout = layout
         self.run = run
-        self.meta = layout.read_run(run)
+        self.rank = rank
+        self.meta = layout.read_rank(run, rank)
         self.states: dict[tuple[Context, str, str], dict[str, Any]] = {}
         self.clocks: dict[tuple[Context, str], deque[Any]] = defaultdict(deque)
         self._load()
@@ -34,7 +35,11 @@ class Facts:
 
         batch = read_run_log(self.layout, self.run, tolerant=True)
         names = batch["name"].cast(pa.string())
-        rows = batch.filter(pc.starts_with(names, "__flor__.")).select(["context", "name", "data"])
+        wanted = pc.starts_with(names, "__flor__.")
+        if len(self.layout.ranks(self.run)) > 1:
+            writers = batch["writer"].cast(pa.string())
+            wanted = pc.and_(wanted, pc.starts_with(writers, f"r{self.rank}-"))
+        rows = batch.filter(wanted).select(["context", "name", "data"])
         for row in rows.to_pylist():
             context = tuple((step["loop"], step["index"]) for step in row["context"])
             value = json.loads(row["data"])
@@ -55,5 +60,5 @@ class Facts:
         """Return the manifest of a boundary, to be read; None when there is none."""
         if state is None or state.get("checkpoint") is None:
             return None
-        path = self.layout.checkpoint_dir(self.run) / f"{state['checkpoint']}.ckpt"
+        path = self.layout.checkpoint_dir(self.run, self.rank) / f"{state['checkpoint']}.ckpt"
         return path if path.exists() else None

@@ -33,7 +33,7 @@ def new_records(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[list[Record], 
     unlike: set[str] = set()
     for outcome in outcomes:
         for record in outcome.probes:
-            if not plan.wants(record.context):
+            if not plan.of_rank(outcome.rank).wants(record.context):
                 continue
             first = chosen.setdefault(record.identity, record)
             if not same(first, record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,16 @@ class Plan:
     seconds: float
     notes: list[str] = field(default_factory=list)
     skip_blocks: bool = True
+    others: tuple[Plan, ...] = ()  # of the run's other ranks, executed together with this one
+
+    @property
+    def ranks(self) -> tuple[Plan, ...]:
+        """The plans of all ranks."""
+        return (self, *self.others)
+
+    def of_rank(self, rank: int) -> Plan:
+        """Return the plan of a rank."""
+        return next(plan for plan in self.ranks if plan.recorded.rank == rank)
 
     def wants(self, context: Context) -> bool:
         """Whether an added record in this context was asked for (``--only``, ``--sample``)."""
@@ -75,6 +86,7 @@ class Plan:
         return {
             "store": str(self.recorded.layout.root),
             "run": self.recorded.run,
+            "rank": self.recorded.rank,
             "worker": number,
             "script": str(question.script),
             "argv": list(self.recorded.meta.get("argv") or []),
@@ -100,9 +112,17 @@ class Plan:
         }
 
 
-def make_plan(recorded: RecordedRun, question: Question, request: ReplayRequest) -> Plan:
-    """Return the plan that answers the question; raises InvalidError for a bad ``--only``."""
-    only = _ranges(recorded, question, request)
+def make_plan(
+    recorded: RecordedRun,
+    question: Question,
+    request: ReplayRequest,
+    elsewhere: Collection[str] = (),
+) -> Plan:
+    """Return the plan that answers the question; raises InvalidError for a bad ``--only``.
+
+    ``elsewhere``: loops of the run's other ranks.
+    """
+    only = _ranges(recorded, question, request, elsewhere)
     notes = [*recorded.notes, *question.notes, *_notes(recorded)]
     main = recorded.main_loop
     if recorded.first and not _can_jump(recorded, recorded.first - 1):
@@ -142,7 +162,12 @@ def _within(index: int, ranges: list[tuple[int, int]] | None) -> bool:
     return ranges is None or any(low <= index <= high for low, high in ranges)
 
 
-def _ranges(recorded: RecordedRun, question: Question, request: ReplayRequest) -> Ranges:
+def _ranges(
+    recorded: RecordedRun,
+    question: Question,
+    request: ReplayRequest,
+    elsewhere: Collection[str],
+) -> Ranges:
     """Return the ranges of ``--only`` by loop, checked against the loops of the run."""
     ranges: Ranges = {}
     for loop, first, last in request.only:
@@ -150,9 +175,9 @@ def _ranges(recorded: RecordedRun, question: Question, request: ReplayRequest) -
     if not ranges:
         return ranges
     highest: dict[str, int] = {loop["name"]: -1 for loop in question.loops if loop.get("name")}
-    for context in {record.context for record in recorded.records}:
-        for name, index in context:
-            highest[name] = max(highest.get(name, -1), index)
+    highest |= dict.fromkeys(elsewhere, -1)
+    for name, index in recorded.loops.items():
+        highest[name] = max(highest.get(name, -1), index)
     if recorded.main_loop:
         highest[recorded.main_loop] = recorded.iterations - 1
     for loop, asked in ranges.items():
@@ -217,7 +242,7 @@ def _restore_seconds(recorded: RecordedRun) -> float:
     numbers = [b.checkpoint for b in recorded.boundaries if b.durable and b.checkpoint is not None]
     if not numbers:
         return 0.0
-    path = recorded.layout.checkpoint_dir(recorded.run) / f"{numbers[-1]}.ckpt"
+    path = recorded.layout.checkpoint_dir(recorded.run, recorded.rank) / f"{numbers[-1]}.ckpt"
     return checkpoint_bytes(recorded.layout, path) / RESTORE_BYTES_PER_SECOND
 
 

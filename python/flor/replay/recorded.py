@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from flor.errors import CorruptError
+from flor.errors import CorruptError, ReplayError
 from flor.layout import StoreLayout, run_status
 from flor.query.run_log import read_run_log
 from flor.recording.streams import WARNINGS
@@ -54,16 +54,32 @@ class RecordedRun:
     records: list[Record]
     boundaries: list[Boundary]
     notes: list[str] = field(default_factory=list)
+    rank: int = 0
+    ranks: tuple[int, ...] = (0,)
 
     @classmethod
-    def load(cls, layout: StoreLayout, run: str) -> RecordedRun:
-        """Return the run of an exact id; raises CorruptError, StorageError."""
-        meta = layout.read_run(run)
+    def load(cls, layout: StoreLayout, run: str, rank: int | None = None) -> RecordedRun:
+        """Return what a rank of the run of an exact id recorded; None: the first one.
+
+        Raises CorruptError, StorageError, ReplayError where no rank recorded anything.
+        """
+        ranks = layout.ranks(run)
+        if not ranks:
+            raise ReplayError(f"run {run} was begun by a launcher, and no rank of it was recorded")
+        rank = ranks[0] if rank is None else rank
+        meta = layout.read_rank(run, rank)
         every = records_of(read_run_log(layout, run))
-        durable = {int(path.stem) for path in layout.checkpoint_paths(run)}
+        if len(ranks) > 1:
+            every = [record for record in every if record.rank == rank]
+        durable = {int(path.stem) for path in layout.checkpoint_paths(run, rank)}
         states = [_boundary(record, durable) for record in every if record.name == STATE]
         users = [r for r in every if not r.name.startswith(INTERNAL) and r.name != WARNINGS]
-        return cls(layout, run, meta, users, states)
+        return cls(layout, run, meta, users, states, rank=rank, ranks=tuple(ranks))
+
+    def every_rank(self) -> list[RecordedRun]:
+        """Return the run of each rank, this one's first."""
+        others = [rank for rank in self.ranks if rank != self.rank]
+        return [self, *(RecordedRun.load(self.layout, self.run, rank) for rank in others)]
 
     @property
     def main_loop(self) -> str | None:
@@ -110,6 +126,15 @@ class RecordedRun:
             begun = max((index for index in indices if index is not None), default=-1) + 1
             return max(int(self.meta["main"]["iterations"]), begun)
         return max(self.ends, default=-1) + 1
+
+    @cached_property
+    def loops(self) -> dict[str, int]:
+        """The loops that records were made in, and the highest iteration of each."""
+        highest: dict[str, int] = {}
+        for context in {record.context for record in self.records}:
+            for name, index in context:
+                highest[name] = max(highest.get(name, -1), index)
+        return highest
 
     @cached_property
     def entry(self) -> Boundary | None:

@@ -83,7 +83,8 @@ def place(context: list[Any]) -> str:
 
 def describe(one: dict[str, Any]) -> str:
     """Return one line that says what differs."""
-    text = f"{one['name']} at {place(one['context'])}: "
+    whose = f"rank {one['rank']}: " if "rank" in one else ""
+    text = f"{whose}{one['name']} at {place(one['context'])}: "
     if one["kind"] == "missing":
         return f"{text}recorded {one['recorded']!r}, not logged again"
     if one["kind"] == "additional":

@@ -34,13 +34,14 @@ class Verification:
     differences: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)  # how this machine is not the run's
+    unproven: list[int] = field(default_factory=list)  # ranks whose answers nothing confirms
 
     @property
     def verdict(self) -> str:
         """'diverged', 'verified', or 'unverified': nothing to compare, or another machine."""
         if self.differing:
             return "diverged"
-        if self.elsewhere:
+        if self.elsewhere or self.unproven:
             return "unverified"
         return "verified" if self.compared + self.states_compared else "unverified"
 

@@ -4,9 +4,12 @@ stay untouched.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,16 @@ class Places:
     def to_recorded(self, text: str) -> str:
         """Paths in the view become recorded paths."""
         return self._back.sub(lambda _: self._recorded, text)
+
+
+@contextmanager
+def view_to_fill(view: Path) -> Iterator[bool]:
+    """Whether ``view`` is still to be made; the ranks of a run share one, and make it in turn."""
+    done = view.with_name("folder-done")
+    with view.with_name("folder-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not done.exists()
+        done.touch()
 
 
 def build_view(
@@ -84,7 +97,8 @@ def overlay_source(
         if Path(name).is_absolute() or not today.is_file():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(today.read_bytes())
+        if not target.is_file() or target.read_bytes() != today.read_bytes():
+            target.write_bytes(today.read_bytes())
         for table in (plan["added"], plan["line_map"]):
             if str(today) in table:
                 table[str(target)] = table[str(today)]

@@ -35,7 +35,7 @@ from flor.replay.handsfree import Watch, compile_file
 from flor.replay.loops import skipping
 from flor.replay.probes import Probes
 from flor.replay.session import Refused, ReplaySession
-from flor.replay.view import build_view, overlay_source
+from flor.replay.view import build_view, overlay_source, view_to_fill
 
 
 def main(plan_path: str) -> int:
@@ -44,17 +44,18 @@ def main(plan_path: str) -> int:
     plan: dict[str, Any] = json.loads(Path(plan_path).read_text())
     banned = _confine(plan)
     layout = StoreLayout.open(plan["store"])
-    facts = Facts(layout, plan["run"])
+    facts = Facts(layout, plan["run"], plan["rank"])
     store = _core.ChunkStore(str(layout.root))
     view = Path(plan["scratch"]) / "folder"
     places = [Path.cwd(), Path(facts.meta["cwd"])]
+    script = plan["script"]
     try:
-        notes = build_view(view, facts.meta.get("files", []), store, places)
+        with view_to_fill(view) as empty:
+            notes = build_view(view, facts.meta.get("files", []), store, places) if empty else []
+            seen_as = overlay_source(view, facts.meta, plan, layout)
     except CorruptError as error:  # the program can't start as it did, by no way
         write_json(Path(plan["result"]), {"unreadable": str(error)})
         return 1
-    script = plan["script"]
-    seen_as = overlay_source(view, facts.meta, plan, layout)
     code = _compiled(script, plan, facts)
     session = ReplaySession(plan, facts, Probes(plan, script, code), store, view)
     if not banned:

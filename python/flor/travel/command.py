@@ -34,7 +34,7 @@ _FLOR_VARIABLES = "FLOR_"
 def resume(store: Path | None, run: str, *, keep_files: bool) -> NoReturn:
     """Become the process that continues a run; raises FlorError where it can't be continued."""
     layout = StoreLayout.open(store)
-    recorded = RecordedRun.load(layout, layout.resolve(run))
+    recorded = _one_process(layout, run)
     _require_resumable(recorded)
     program = _recorded_program(recorded)
     sound = Sound(recorded)
@@ -68,7 +68,7 @@ def fork(
 ) -> NoReturn:
     """Become the process that starts a run from a state of another; raises FlorError."""
     layout = StoreLayout.open(store)
-    recorded = RecordedRun.load(layout, layout.resolve(run))
+    recorded = _one_process(layout, run)
     index = _require_iteration(recorded, at)
     new = layout.new_run_id()
     plan = {
@@ -85,7 +85,7 @@ def fork(
 def shell(store: Path | None, run: str, at: dict[str, int] | None) -> NoReturn:
     """Become the process that opens a state of a run; raises FlorError."""
     layout = StoreLayout.open(store)
-    recorded = RecordedRun.load(layout, layout.resolve(run))
+    recorded = _one_process(layout, run)
     if at is None and recorded.main_loop is not None:
         at = {recorded.main_loop: max(recorded.ends, default=-1)}
     index = _require_iteration(recorded, at or {})
@@ -179,8 +179,19 @@ def _require_resumable(recorded: RecordedRun) -> None:
             f"run {run} is still running (process {recorded.meta.get('pid')} on "
             f"{recorded.meta.get('host')}): end it first"
         )
-    if (recorded.meta.get("world") or 1) > 1:
-        raise ReplayError(f"run {run} has {recorded.meta['world']} ranks: it can't be resumed yet")
+
+
+def _one_process(layout: StoreLayout, run: str) -> RecordedRun:
+    """Return a run that one process made; raises ReplayError for one of several ranks."""
+    recorded = RecordedRun.load(layout, layout.resolve(run))
+    count = max(len(recorded.ranks), int(recorded.meta.get("world") or 1))
+    if count > 1:
+        raise ReplayError(
+            f"run {recorded.run} has {count} ranks, which would have to go on together: flor "
+            f"resumes, forks and opens runs of one process only. flor replay {recorded.run} "
+            "executes all of its ranks again"
+        )
+    return recorded
 
 
 def _recorded_program(recorded: RecordedRun) -> RecordedProgram:

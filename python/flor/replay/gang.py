@@ -1,0 +1,138 @@
+"""The ranks of a run, replayed together: one plan of all, their processes, one verdict.
+
+Ranks wait for one another (collectives, queues, shared memory), so that none can be executed alone,
+and the state of what joins them lives outside of each. All are executed from the first line, side
+by side, in one copy of the working folder; each is compared with what it recorded itself.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flor.errors import ReplayError
+from flor.replay.engine import POLL_SECONDS, Outcome, end_group, outcome_of, start
+from flor.replay.plan import Plan, make_plan
+from flor.replay.question import ask
+from flor.replay.recorded import RecordedRun
+from flor.replay.request import ReplayRequest
+from flor.replay.verify import Verification, verify
+
+_GRACE_SECONDS = 10.0  # for the others, once one has failed
+_ADDRESS = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "False"}
+
+
+def plan_ranks(recorded: RecordedRun, request: ReplayRequest) -> Plan:
+    """Return the plan of a run; of one with several ranks, their plans joined.
+
+    Raises InvalidError, SourceError, and ReplayError where ranks are missing.
+    """
+    every = recorded.every_rank()
+    _require_all(every)
+    if len(every) == 1:
+        return make_plan(recorded, ask(recorded, request.script, request.force), request)
+    known = {loop for one in every for loop in one.loops}
+    whole = [_whole(one, request, known) for one in every]
+    note = f"{len(every)} ranks: all are executed together, from the first line"
+    return replace(whole[0], others=tuple(whole[1:]), workers=len(every), notes=[note])
+
+
+def _whole(recorded: RecordedRun, request: ReplayRequest, known: set[str]) -> Plan:
+    question = ask(recorded, request.script, request.force)
+    return make_plan(recorded, question, request, known).full()
+
+
+def _require_all(every: list[RecordedRun]) -> None:
+    world = int(every[0].meta.get("world") or 1)
+    if not every[0].meta.get("how") or len(every) == world:
+        return
+    there = ", ".join(str(one.rank) for one in every)
+    raise ReplayError(
+        f"run {every[0].run} is part of a training of {world} ranks, of which it holds {there}: "
+        "replay starts all ranks together. Record them all into one run, on one machine"
+    )
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+def execute_ranks(plan: Plan, folder: Path) -> list[Outcome]:
+    """Run all ranks of a plan at once; return what became of them, those that failed first."""
+    temporary = tempfile.TemporaryDirectory(prefix="flor-", ignore_cleanup_errors=True)
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    with temporary:
+        shared = {"temporary": temporary.name, "scratch": str(folder / "scratch"), "shared": True}
+        try:
+            port = str(_free_port())
+            for one in plan.ranks:
+                rank = one.recorded.rank
+                how = environment_of(one.recorded.meta, port)
+                running[rank] = start(one, 0, folder / str(rank), shared, how)
+            _wait(running.values())
+        finally:
+            for process in running.values():
+                end_group(process)
+                process.wait()
+    found = [
+        replace(outcome_of(0, folder / str(rank), process), rank=rank)
+        for rank, process in running.items()
+    ]
+    return sorted(found, key=lambda outcome: (outcome.died, outcome.rank))
+
+
+def environment_of(meta: dict[str, Any], port: str) -> dict[str, str]:
+    """Return what a launcher had set for a rank, with an address of its own for this replay."""
+    recorded: dict[str, str] = (meta.get("how") or {}).get("env") or {}
+    changed = {**_ADDRESS, "MASTER_PORT": port}
+    return recorded | {name: value for name, value in changed.items() if name in recorded}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Wait for all; where one has failed, for the others a little only: they may wait for it."""
+    running, deadline = list(processes), None
+    while running and (deadline is None or time.monotonic() < deadline):
+        time.sleep(POLL_SECONDS)
+        failed = any(process.poll() for process in running)
+        running = [process for process in running if process.poll() is None]
+        if failed and deadline is None:
+            deadline = time.monotonic() + _GRACE_SECONDS
+
+
+# -- the verdict -----------------------------------------------------------------------------------
+
+
+def verify_ranks(plan: Plan, outcomes: list[Outcome]) -> Verification:
+    """Return what comparing each rank with its own record finds."""
+    if not plan.others:
+        return verify(plan, outcomes)
+    whole = Verification()
+    for one in plan.ranks:
+        rank = one.recorded.rank
+        mine = [outcome for outcome in outcomes if outcome.rank == rank]
+        _add(whole, rank, verify(one, mine), any(outcome.probes for outcome in mine))
+    return whole
+
+
+def _add(whole: Verification, rank: int, found: Verification, asked: bool) -> None:
+    whole.compared += found.compared
+    whole.states_compared += found.states_compared
+    whole.volatile += found.volatile
+    whole.differing += found.differing
+    whole.differences += [{"rank": rank, **one} for one in found.differences]
+    whole.elsewhere = list(dict.fromkeys([*whole.elsewhere, *found.elsewhere]))
+    whole.notes = list(dict.fromkeys([*whole.notes, *found.notes]))
+    if asked and found.verdict == "unverified":
+        whole.unproven.append(rank)
+        whole.notes.append(f"rank {rank} repeats nothing that was recorded: its answers are bare")
