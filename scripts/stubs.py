@@ -34,6 +34,7 @@ PLAIN = {
     ),
     "log": "def log(name: str, value: _T, /) -> _T: ...",
     "log_encoded": "def log_encoded(name: str, kind: int, payload: typing.Any, /) -> None: ...",
+    "loops_begun": "def loops_begun(name: str, /) -> int: ...",
     "mark_training": "def mark_training() -> None: ...",
     "set_loop_watcher": (
         "def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /)"
@@ -72,11 +73,21 @@ class LoopSite:
     \"\"\"
     A loop of the source: called with an iterable, or without one for a `while`, it returns the
     iterator to loop over.
+
+    suspends: it stands in a generator. counted: 2: its loops are numbered with the others of their
+    name; 1: only those directly inside an outermost loop; 0: none, they are there for a probe.
+    light: only those directly inside an outermost loop are seen, the others are the iterators that
+    they would be without flor.
     \"\"\"
     def __init__(
-        self, name: str, key: typing.Any = None, suspends: bool = False, counted: bool = True
+        self,
+        name: str,
+        key: typing.Any = None,
+        suspends: bool = False,
+        counted: int = 2,
+        light: bool = False,
     ) -> None: ...
-    def __call__(self, iterable: typing.Any = ..., /) -> Loop: ...
+    def __call__(self, iterable: typing.Any = ..., /) -> typing.Any: ...
     @property
     def key(self) -> typing.Any: ...
     @property

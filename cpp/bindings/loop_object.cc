@@ -37,20 +37,40 @@ std::string scalar_text(PyObject* item) {
   return out;
 }
 
-void number(LogThread& thread, LoopObject& loop) {
-  LoopObject* parent = innermost(thread.loops);
-  NameCounts* counts = &thread.loops.top_level;
-  if (parent != nullptr) {
-    if (parent->children == nullptr) parent->children = new NameCounts;
-    if (parent->children_index != parent->index) parent->children->clear();
-    parent->children_index = parent->index;
-    counts = parent->children;
-  } else if (thread.loops.counts_generation != active_log().activations) {
-    counts->clear();
-    thread.loops.counts_generation = active_log().activations;
+// A loop begins in an iteration of another one; returns its number among those of its name.
+std::uint32_t number_in(LoopObject& parent, const LoopSite& site, bool counted) {
+  if (parent.children_index != parent.index) {
+    parent.children_index = parent.index;
+    parent.child_name = nullptr;
+    if (parent.children != nullptr) parent.children->clear();
   }
-  loop.ordinal = counts->count(loop.site->name) + 1;
-  if (loop.site->counted) counts->add(loop.site->name);
+  if (parent.child_name == nullptr && counted) {
+    parent.child_name = site.name;
+    parent.child_count = 0;
+  }
+  if (parent.child_name == site.name) {
+    if (!counted) return parent.child_count + 1;
+    return ++parent.child_count;
+  }
+  if (parent.children == nullptr) parent.children = new NameCounts;
+  const std::uint32_t ordinal = parent.children->count(site.name) + 1;
+  if (counted) parent.children->add(site.name);
+  return ordinal;
+}
+
+std::uint32_t number(LogThread& thread, const LoopSite& site) {
+  if (LoopObject* parent = innermost(thread.loops)) {
+    const bool counted = site.counted == 2 || (site.counted == 1 && depth_of(thread.loops) == 1);
+    return number_in(*parent, site, counted);
+  }
+  ThreadLoops& loops = thread.loops;
+  if (loops.counts_generation != active_log().activations) {
+    loops.top_level.clear();
+    loops.counts_generation = active_log().activations;
+  }
+  const std::uint32_t ordinal = loops.top_level.count(site.name) + 1;
+  if (site.counted == 2) loops.top_level.add(site.name);
+  return ordinal;
 }
 
 }  // namespace
@@ -78,6 +98,12 @@ void find_suspended(ThreadLoops& loops) {
   Py_XDECREF(frame);
 }
 
+bool may_be_block(ThreadLoops& loops) {
+  if (loops.active.empty()) return false;
+  find_suspended(loops);
+  return depth_of(loops) == 1;
+}
+
 std::size_t depth_of(const ThreadLoops& loops) {
   if (loops.suspending == 0) return loops.active.size();
   return static_cast<std::size_t>(
@@ -97,7 +123,7 @@ std::string full_name(const LoopObject& loop) {
 void join(LogThread& thread, LoopObject& loop) {
   find_suspended(thread.loops);
   if (loop.site->suspends) loop.frame = PyEval_GetFrame();
-  number(thread, loop);
+  loop.ordinal = number(thread, *loop.site);
   loop.owner = &thread;
   thread.loops.active.push_back(&loop);
   if (loop.site->suspends) ++thread.loops.suspending;
@@ -148,6 +174,7 @@ void sync_loops(LogThread& thread) {
     const bool known = loop->index == 0 || loop->synced >= 0 || loop->handler != nullptr;
     thread.contexts.step(loop->token, loop->index, scalar_text(known ? loop->item : nullptr));
     loop->synced = loop->index;
+    loop->plain = false;  // from now on its items are kept
   }
 }
 

@@ -26,10 +26,12 @@ struct LoopObject;
 struct LoopSite {
   PyObject ob_base;
   vectorcallfunc call;
-  PyObject* name;  // interned str
-  PyObject* key;   // anything: how its maker finds it again
-  bool suspends;   // in a generator: not active while that waits
-  bool counted;    // numbered with the loops of its name (those that only a probe made are not)
+  PyObject* name;           // interned str
+  PyObject* key;            // anything: how its maker finds it again
+  std::uint64_t unwatched;  // the watch that does not care for it outside of all other loops
+  bool suspends;            // in a generator: not active while that waits
+  int counted;  // numbered with those of its name: 2; 1: directly inside an outermost loop; 0: no
+  bool light;   // seen only there
 };
 
 struct LoopObject {
@@ -41,16 +43,24 @@ struct LoopObject {
   PyObject* handler;
   PyFrameObject* frame;  // borrowed: it holds this loop. Only where the site suspends
   LogThread* owner;      // null: left, or its thread has ended
+  // How often loops began in the iteration `children_index`: those of one name, and of the others.
+  PyObject* child_name;  // borrowed
+  std::uint32_t child_count;
   NameCounts* children;
   std::int64_t children_index;
-  std::int64_t index;   // of the iteration that runs; -1 before the first
-  std::int64_t synced;  // the index that the thread's context knows
-  std::uint64_t token;  // in the thread's ContextStack; 0: not entered
+  std::int64_t begun_ms;  // of a timed block
+  std::int64_t index;     // of the iteration that runs; -1 before the first
+  std::int64_t synced;    // the index that the thread's context knows
+  std::uint64_t token;    // in the thread's ContextStack; 0: not entered
   std::uint32_t ordinal;
+  bool plain;  // has an iterator, and nothing to do but to count its items
   bool finished, trained;
-  bool suspended;  // as of the last find_suspended()
-  bool hidden;     // suspended, and the thread's context knows it
-  bool skipped;    // no iteration has run since items were skipped
+  bool finalized;
+  bool blocks_timed;  // of the loops directly inside only the end is told
+  bool timed;         // such a loop
+  bool suspended;     // as of the last find_suspended()
+  bool hidden;        // suspended, and the thread's context knows it
+  bool skipped;       // no iteration has run since items were skipped
 };
 
 // How often loops of one name began; few names, compared by address (they are interned).
@@ -74,6 +84,9 @@ struct ThreadLoops {
 
 // Notes which loops belong to generators that wait: those whose frames are not on the stack.
 void find_suspended(ThreadLoops& loops);
+
+// Whether a loop that begins now is directly inside an outermost one.
+bool may_be_block(ThreadLoops& loops);
 
 // A loop begins: its number among those of its name, and its place in the thread.
 void join(LogThread& thread, LoopObject& loop);

@@ -2,6 +2,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
+#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -17,13 +18,24 @@ namespace flor::bindings {
 namespace {
 
 PyObject* watcher = nullptr;
+std::uint64_t watch = 1;  // changes with the watcher; a site that it does not care for keeps it
 PyObject* text_iteration_ended = nullptr;
 PyObject* text_ended = nullptr;
+PyObject* text_block_ended = nullptr;
 PyObject* empty_tuple = nullptr;
 // Loops are made and dropped by the million: a few are kept.
 constexpr std::size_t kFree = 16;
 std::array<LoopObject*, kFree> free_loops;
 std::size_t free_count = 0;
+
+// A block is worth a word if it took this long, by a clock that is cheap and ticks in milliseconds.
+constexpr std::int64_t kWorthMs = 2;
+
+std::int64_t coarse_ms() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+}
 
 // -- Loop -----------------------------------------------------------------------------------------
 
@@ -59,9 +71,28 @@ bool tell_end(LoopObject* self, bool exhausted) {
   return told != nullptr;
 }
 
+// The outermost loop of the calling thread.
+LoopObject* outermost() {
+  for (LoopObject* loop : this_log_thread().loops.active)
+    if (!loop->suspended) return loop;
+  return nullptr;
+}
+
+// A timed block came to its natural end.
+bool tell_block_ended(LoopObject* self) {
+  const bool worth = self->trained || self->synced >= 0 || coarse_ms() - self->begun_ms >= kWorthMs;
+  LoopObject* outer = worth ? outermost() : nullptr;
+  if (outer == nullptr || outer->handler == nullptr) return true;
+  PyObject* told = PyObject_CallMethodOneArg(outer->handler, text_block_ended,
+                                             reinterpret_cast<PyObject*>(self));
+  Py_XDECREF(told);
+  return told != nullptr;
+}
+
 // break, return or an exception: the interpreter drops the iterator.
 void loop_finalize(PyObject* object) {
   auto* self = reinterpret_cast<LoopObject*>(object);
+  self->finalized = true;
   PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
   PyErr_Fetch(&type, &value, &trace);
   leave(*self);
@@ -73,16 +104,16 @@ void loop_dealloc(PyObject* object) {
   auto* self = reinterpret_cast<LoopObject*>(object);
   if (self->handler != nullptr && PyObject_CallFinalizerFromDealloc(object) < 0) return;
   leave(*self);
-  // Python finalizes an object once: one that was can't serve another loop.
-  const bool keep = free_count < kFree && PyObject_GC_IsFinalized(object) == 0;
-  PyObject_GC_UnTrack(object);
+  if (self->site->suspends) PyObject_GC_UnTrack(object);
   loop_clear(object);
-  delete self->children;
   Py_DECREF(self->site);
-  if (keep)
+  // Python finalizes an object once: one that was can't serve another loop.
+  if (!self->finalized && free_count < kFree) {
     free_loops[free_count++] = self;
-  else
-    PyObject_GC_Del(object);
+    return;
+  }
+  delete self->children;
+  PyObject_GC_Del(object);
 }
 
 bool is_scalar(PyObject* item) noexcept {
@@ -97,7 +128,10 @@ PyObject* finish_loop(LoopObject* self) {
   }
   self->finished = true;
   leave(*self);
-  tell_end(self, true);
+  if (self->timed)
+    tell_block_ended(self);
+  else
+    tell_end(self, true);
   return nullptr;
 }
 
@@ -107,25 +141,32 @@ void keep(LoopObject* self, PyObject* item) {
   Py_XSETREF(self->item, item);
 }
 
-inline PyObject* advance(LoopObject* self) {
-  if (self->finished) [[unlikely]]
-    return finish_loop(self);
+PyObject* advance(LoopObject* self) {
+  self->plain = false;
+  if (self->finished) return finish_loop(self);
   if (self->iterator == nullptr) {
     ++self->index;
     Py_INCREF(empty_tuple);
     return empty_tuple;
   }
   PyObject* item = (*Py_TYPE(self->iterator)->tp_iternext)(self->iterator);
-  if (item == nullptr) [[unlikely]]
-    return finish_loop(self);
+  if (item == nullptr) return finish_loop(self);
   // The item goes with a record's context. Most loops never have one: kept are the first item, and
   // those of loops that somebody has asked for.
-  if (++self->index == 0 || self->synced >= 0 || self->handler != nullptr) keep(self, item);
+  const bool asked = self->synced >= 0 || self->handler != nullptr;
+  if (++self->index == 0 || asked) keep(self, item);
+  self->plain = !asked;
   return item;
 }
 
 PyObject* loop_next(PyObject* object) {
   auto* self = reinterpret_cast<LoopObject*>(object);
+  if (self->plain) [[likely]] {
+    PyObject* item = (*Py_TYPE(self->iterator)->tp_iternext)(self->iterator);
+    if (item == nullptr) return finish_loop(self);
+    ++self->index;
+    return item;
+  }
   const bool ran = self->index >= 0 && !self->finished && !self->skipped;
   self->skipped = false;
   if (self->handler != nullptr && ran) [[unlikely]] {
@@ -137,7 +178,9 @@ PyObject* loop_next(PyObject* object) {
 }
 
 PyObject* loop_stop(PyObject* object, PyObject*) {
-  reinterpret_cast<LoopObject*>(object)->finished = true;
+  auto* self = reinterpret_cast<LoopObject*>(object);
+  self->finished = true;
+  self->plain = false;
   Py_RETURN_NONE;
 }
 
@@ -155,6 +198,7 @@ PyObject* loop_skip(PyObject* object, PyObject* count_object) {
     Py_DECREF(item);
   }
   self->skipped = true;
+  self->plain = false;
   return PyBool_FromLong(1);
 }
 
@@ -238,8 +282,9 @@ LoopObject* new_loop(LoopSite* site, PyObject* iterable) {
     PyObject_Init(reinterpret_cast<PyObject*>(loop), &loop_type);
   } else {
     loop = PyObject_GC_New(LoopObject, &loop_type);
+    if (loop == nullptr) return nullptr;
+    loop->children = nullptr;
   }
-  if (loop == nullptr) return nullptr;
   Py_INCREF(site);
   Py_XINCREF(iterable);
   loop->site = site;
@@ -247,31 +292,45 @@ LoopObject* new_loop(LoopSite* site, PyObject* iterable) {
   loop->iterator = loop->item = loop->handler = nullptr;
   loop->frame = nullptr;
   loop->owner = nullptr;
-  loop->children = nullptr;
-  loop->children_index = loop->index = loop->synced = -1;
+  loop->children_index = -2;  // of no iteration: what is in `children` is of another loop
+  loop->index = loop->synced = -1;
   loop->token = 0;
   loop->ordinal = 1;
-  loop->finished = loop->trained = loop->skipped = false;
+  loop->plain = loop->finished = loop->trained = loop->skipped = false;
+  loop->finalized = loop->blocks_timed = loop->timed = false;
   loop->suspended = loop->hidden = false;
+  // Only the frame of a generator can be part of a cycle while it holds a loop.
+  if (site->suspends) PyObject_GC_Track(reinterpret_cast<PyObject*>(loop));
   return loop;
 }
 
-// Asks the watcher where it cares; what it returns, if not None, handles the loop.
+void time_block(LoopObject* loop) {
+  loop->timed = true;
+  loop->begun_ms = coarse_ms();
+}
+
+// Asks the watcher where it cares; what it returns handles the loop, but for None and
+// NotImplemented.
 bool ask_watcher(LogThread& thread, LoopObject* loop) {
   const std::size_t depth = depth_of(thread.loops);
-  if (depth > 2) return true;
-  if (depth == 2) {
-    const auto& active = thread.loops.active;
-    const auto outer = std::find_if(active.begin(), active.end(),
-                                    [](const LoopObject* each) { return !each->suspended; });
-    if ((*outer)->handler == nullptr) return true;
+  if (depth > 2 || (depth == 1 && loop->site->unwatched == watch)) return true;
+  LoopObject* outer = depth == 2 ? outermost() : nullptr;
+  if (outer != nullptr && outer->handler == nullptr) return true;
+  if (outer != nullptr && outer->blocks_timed) {
+    time_block(loop);
+    return true;
   }
   PyObject* asked = watcher;
   Py_INCREF(asked);
   PyObject* handler = PyObject_CallOneArg(asked, reinterpret_cast<PyObject*>(loop));
   Py_DECREF(asked);
   if (handler == nullptr) return false;
-  if (handler == Py_None)
+  if (handler == Py_NotImplemented) {
+    if (outer == nullptr) loop->site->unwatched = watch;
+    if (outer != nullptr) outer->blocks_timed = true;
+    if (outer != nullptr) time_block(loop);
+  }
+  if (handler == Py_None || handler == Py_NotImplemented)
     Py_DECREF(handler);
   else
     loop->handler = handler;
@@ -292,10 +351,13 @@ bool begin(LogThread& thread, LoopObject* loop) {
 
 PyObject* site_call(PyObject* object, PyObject* const* arguments, std::size_t count, PyObject*) {
   PyObject* iterable = PyVectorcall_NARGS(count) == 0 ? nullptr : arguments[0];
-  LoopObject* loop = new_loop(reinterpret_cast<LoopSite*>(object), iterable);
+  auto* site = reinterpret_cast<LoopSite*>(object);
+  LogThread& thread = this_log_thread();
+  if (site->light && iterable != nullptr && !may_be_block(thread.loops))
+    return PyObject_GetIter(iterable);
+  LoopObject* loop = new_loop(site, iterable);
   if (loop == nullptr) return nullptr;
-  PyObject_GC_Track(reinterpret_cast<PyObject*>(loop));
-  if (!begin(this_log_thread(), loop)) {
+  if (!begin(thread, loop)) {
     Py_DECREF(loop);
     return nullptr;
   }
@@ -310,6 +372,7 @@ PyObject* site_finish(PyObject* object, PyObject*) {
   for (auto it = active.rbegin(); it != active.rend(); ++it)
     if ((*it)->site == site && (*it)->frame == frame) {
       (*it)->finished = true;
+      (*it)->plain = false;
       --(*it)->index;  // the iteration that it would have been
       break;
     }
@@ -317,11 +380,11 @@ PyObject* site_finish(PyObject* object, PyObject*) {
 }
 
 PyObject* site_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
-  static const char* names[] = {"name", "key", "suspends", "counted", nullptr};
+  static const char* names[] = {"name", "key", "suspends", "counted", "light", nullptr};
   PyObject *name = nullptr, *key = Py_None;
-  int suspends = 0, counted = 1;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "U|Opp", const_cast<char**>(names), &name,
-                                   &key, &suspends, &counted))
+  int suspends = 0, counted = 2, light = 0;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "U|Opip", const_cast<char**>(names), &name,
+                                   &key, &suspends, &counted, &light))
     return nullptr;
   auto* self = reinterpret_cast<LoopSite*>(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
@@ -329,10 +392,12 @@ PyObject* site_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) 
   PyUnicode_InternInPlace(&name);
   Py_INCREF(key);
   self->call = site_call;
+  self->unwatched = 0;
   self->name = name;
   self->key = key;
   self->suspends = suspends != 0;
-  self->counted = counted != 0;
+  self->counted = counted;
+  self->light = light != 0;
   return reinterpret_cast<PyObject*>(self);
 }
 
@@ -356,9 +421,13 @@ PyTypeObject site_type = [] {
   PyTypeObject type = {PyVarObject_HEAD_INIT(nullptr, 0)};
   type.tp_name = "flor._core.LoopSite";
   type.tp_doc =
-      "LoopSite(name, key=None, suspends=False, counted=True)\n\n"
+      "LoopSite(name, key=None, suspends=False, counted=2, light=False)\n\n"
       "A loop of the source: called with an iterable, or without one for a `while`, it returns the "
-      "iterator to loop over.";
+      "iterator to loop over.\n\nsuspends: it stands in a generator. counted: 2: its loops are "
+      "numbered with the others of their name; 1: only\nthose directly inside an outermost loop; "
+      "0: "
+      "none, they are there for a probe. light: only those directly inside\nan outermost loop are "
+      "seen, the others are the iterators that they would be without flor.";
   type.tp_basicsize = sizeof(LoopSite);
   type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL;
   type.tp_new = site_new;
@@ -375,9 +444,22 @@ PyTypeObject site_type = [] {
 PyObject* set_watcher(PyObject*, PyObject* callable) {
   PyObject* old = watcher;
   watcher = callable == Py_None ? nullptr : callable;
+  ++watch;
   Py_XINCREF(watcher);
   Py_XDECREF(old);
   Py_RETURN_NONE;
+}
+
+PyObject* loops_begun(PyObject*, PyObject* name) {
+  if (!PyUnicode_CheckExact(name)) {
+    PyErr_SetString(PyExc_TypeError, "the name of a loop must be a str");
+    return nullptr;
+  }
+  Py_INCREF(name);
+  PyUnicode_InternInPlace(&name);
+  const std::uint32_t count = this_log_thread().loops.top_level.count(name);
+  Py_DECREF(name);
+  return PyLong_FromUnsignedLong(count);
 }
 
 PyObject* mark_training(PyObject*, PyObject*) {
@@ -392,7 +474,13 @@ PyMethodDef functions[] = {
     {"set_loop_watcher", set_watcher, METH_O,
      "set_loop_watcher(watcher)\n\nwatcher(loop) is called when a loop begins outside of all "
      "others, or directly in\none with a handler. It returns None or a handler: "
-     "iteration_ended(loop), ended(loop, exhausted)."},
+     "iteration_ended(loop), ended(loop, exhausted).\nNotImplemented: it need not be asked again: "
+     "about loops of that site outside of all others,\nuntil a watcher is set; about loops in "
+     "the one with a handler, whose block_ended(loop) is\ncalled instead at the natural end of "
+     "those that trained, were recorded or took over 2 ms."},
+    {"loops_begun", loops_begun, METH_O,
+     "loops_begun(name) -> int\n\nHow many loops of that name began in the calling thread outside "
+     "of all others."},
     {"mark_training", mark_training, METH_NOARGS,
      "mark_training()\n\nMarks the calling thread's loops as containing a training step."},
     {nullptr, nullptr, 0, nullptr}};
@@ -402,6 +490,7 @@ PyMethodDef functions[] = {
 void add_loop_types(py::module_& module) {
   text_iteration_ended = PyUnicode_InternFromString("iteration_ended");
   text_ended = PyUnicode_InternFromString("ended");
+  text_block_ended = PyUnicode_InternFromString("block_ended");
   empty_tuple = PyTuple_New(0);
   if (PyType_Ready(&loop_type) != 0 || PyType_Ready(&site_type) != 0 ||
       PyModule_AddObjectRef(module.ptr(), "Loop", reinterpret_cast<PyObject*>(&loop_type)) != 0 ||

@@ -1,6 +1,18 @@
-"""``python -m flor``."""
+"""The command ``flor``, also ``python -m flor``."""
 
-from flor.cli.main import main
+import sys
+
+
+def main() -> None:
+    """Run the verb that the command line names."""
+    if sys.argv[1:2] == ["record"]:
+        from flor.recording import hash_seed
+
+        hash_seed.pin()  # it may start this interpreter again: before what takes time to import
+    from flor.cli.main import main as verbs
+
+    verbs()
+
 
 if __name__ == "__main__":
     main()

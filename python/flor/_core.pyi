@@ -33,6 +33,7 @@ __all__: list[str] = [
     "get_active",
     "log",
     "log_encoded",
+    "loops_begun",
     "mark_training",
     "quantize",
     "read_log",
@@ -121,11 +122,21 @@ class LoopSite:
     """
     A loop of the source: called with an iterable, or without one for a `while`, it returns the
     iterator to loop over.
+
+    suspends: it stands in a generator. counted: 2: its loops are numbered with the others of their
+    name; 1: only those directly inside an outermost loop; 0: none, they are there for a probe.
+    light: only those directly inside an outermost loop are seen, the others are the iterators that
+    they would be without flor.
     """
     def __init__(
-        self, name: str, key: typing.Any = None, suspends: bool = False, counted: bool = True
+        self,
+        name: str,
+        key: typing.Any = None,
+        suspends: bool = False,
+        counted: int = 2,
+        light: bool = False,
     ) -> None: ...
-    def __call__(self, iterable: typing.Any = ..., /) -> Loop: ...
+    def __call__(self, iterable: typing.Any = ..., /) -> typing.Any: ...
     @property
     def key(self) -> typing.Any: ...
     @property
@@ -399,6 +410,11 @@ def log_encoded(name: str, kind: int, payload: typing.Any, /) -> None:
     for a reference. payload is bytes-like or str. Raises ClosedError without an active writer.
     """
 
+def loops_begun(name: str, /) -> int:
+    """
+    How many loops of that name began in the calling thread outside of all others.
+    """
+
 def mark_training() -> None:
     """
     Marks the calling thread's loops as containing a training step.
@@ -416,14 +432,16 @@ def read_log(directory: str, tolerant: bool = False) -> LogRecords:
 
 def set_active(writer: typing.Any, *, same_run: bool = False) -> None:
     """
-    The writer that log() uses, or None. Loops are counted anew (`name#2`), unless it goes on with
-    the same run.
+    The writer that log() uses, or None. Loops are counted anew (`name#2`), unless it goes on with the same run.
     """
 
 def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /) -> None:
     """
     watcher(loop) is called when a loop begins outside of all others, or directly in
     one with a handler. It returns None or a handler: iteration_ended(loop), ended(loop, exhausted).
+    NotImplemented: it need not be asked again: about loops of that site outside of all others,
+    until a watcher is set; about loops in the one with a handler, whose block_ended(loop) is
+    called instead at the natural end of those that trained, were recorded or took over 2 ms.
     """
 
 def set_slow_path(callable: typing.Any) -> None:

@@ -28,11 +28,13 @@ Answer = tuple[str, str]  # context, value
 class Shape:
     """A program. ``jumps``: replay must not run it from the start where checkpoints are dense.
 
-    ``before``: it is run once, unrecorded, in its folder. ``seeded``: a second run is the same.
+    ``falls_back``: what it keeps from some iteration on can't be rebuilt. ``before``: it is run
+    once, unrecorded, in its folder. ``seeded``: a second run is the same.
     """
 
     name: str
     jumps: bool = True
+    falls_back: bool = False
     before: bool = False
     seeded: bool = True
 

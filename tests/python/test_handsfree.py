@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import gc
 import io
@@ -16,6 +17,7 @@ from oracle import environment, expect, flor, logs
 
 from flor import _core
 from flor.instrumentation.loops import find_loops
+from flor.instrumentation.quiet import Weight, weigh
 from flor.instrumentation.rewrite import compile_loops, rewrite
 from flor.instrumentation.source import read_source
 from flor.instrumentation.training import Training
@@ -130,8 +132,8 @@ def text_of(name: str) -> str:
     return "\n".join(line[8:] for line in lines) + "\n"
 
 
-def sites(site, suspends, counted):
-    return _core.LoopSite(site.name or "loop", site.call_span, suspends, counted)
+def sites(site, suspends, counted, light):
+    return _core.LoopSite(site.name or "loop", site.call_span, suspends, counted, light)
 
 
 def outcome(code, path) -> str:
@@ -154,7 +156,7 @@ def test_a_rewritten_program_does_the_same(tmp_path, name):
     source = read_source(str(path))
     plain = outcome(compile(source.text, str(path), "exec"), path)
     assert outcome(compile_loops(source, str(path), sites), path) == plain
-    assert "__flor_loop__" in __import__("ast").unparse(rewrite(source).tree)
+    assert "__flor_loop__" in ast.unparse(rewrite(source).tree)
 
 
 def test_the_context_is_where_the_thread_is():
@@ -235,6 +237,116 @@ def test_the_watcher_is_told_of_outer_loops_and_their_ends():
         ("iteration", "outer", 1),
         ("end", "outer", True),
     ]
+
+
+def test_a_watcher_that_does_not_care_is_not_asked_again():
+    asked, ended = [], []
+
+    class Handler:
+        def iteration_ended(self, loop): ...
+        def ended(self, loop, exhausted): ...
+        def block_ended(self, loop):
+            ended.append((loop.name.partition("#")[0], loop.index))
+
+    def watcher(loop):
+        asked.append(loop.name.partition("#")[0])
+        return Handler() if asked[-1] == "outer" else NotImplemented
+
+    outer, inner, other = (_core.LoopSite(name) for name in ("outer", "inner", "other"))
+    _core.set_loop_watcher(watcher)
+    try:
+        for _ in range(3):
+            for _ in other(range(2)):
+                pass
+        for a in outer(range(3)):
+            for _ in inner(range(2)):
+                if a == 1:
+                    _core.mark_training()
+            for _ in other(range(4)):
+                if a == 2:
+                    _core.context_path()
+    finally:
+        _core.set_loop_watcher(None)
+    assert asked == ["other", "outer", "inner"]
+    assert ended == [("inner", 1), ("other", 3)]
+
+
+def test_light_loops_are_seen_directly_inside_an_outermost_loop():
+    outer = _core.LoopSite("outer")
+    light = _core.LoopSite("light", None, False, 1, True)
+    assert type(light([1])) is type(iter([]))
+    paths = []
+    _core.context_reset()
+    for _ in outer(range(1)):
+        for _ in light(range(1)):
+            paths.append([name for name, _ in _core.context_path()][1:])
+            for _ in light(range(1)):
+                paths.append([name for name, _ in _core.context_path()][1:])
+        for _ in light(range(1)):
+            paths.append([name for name, _ in _core.context_path()][1:])
+    assert paths == [["light"], ["light"], ["light#2"]]
+
+
+WEIGHED = (
+    """
+import math
+from somewhere import *
+""",
+    """
+import math
+def score(x):
+    return len(x) + helper(x)
+def helper(x):
+    return math.sqrt(abs(x)) if x else score(x - 1)
+def noisy(x):
+    print(x)
+def through(x):
+    return noisy(x)
+def product(a, b):
+    return a @ b
+class Meter:
+    def add(self, x):
+        print(x)
+for quiet in range(3):
+    words.append(len("a".split()))
+for light in range(3):
+    words.append(score(light))
+for loud in range(3):
+    through(loud)
+for unknown in range(3):
+    callback(unknown)
+for method in range(3):
+    meter.add(method)
+for numpy in range(3):
+    product(a, b)
+for shadowed in range(3):
+    max(1, 2)
+for outer in range(3):
+    for inner in range(3):
+        with lock:
+            pass
+while quiet:
+    quiet = len(words)
+max = print
+""",
+)
+
+
+def test_what_loops_can_do_by_the_names_in_them():
+    star, text = (ast.parse(part) for part in WEIGHED)
+    names = {
+        node.lineno: node.target.id if isinstance(node, ast.For) else "while"
+        for node in ast.walk(text)
+        if isinstance(node, ast.For | ast.While)
+    }
+    weights = {names[line]: weight.name for line, weight in weigh(text).items()}
+    full = dict.fromkeys(
+        ("loud", "unknown", "method", "numpy", "shadowed", "outer", "inner"), "FULL"
+    )
+    assert weights == {"quiet": "QUIET", "light": "LIGHT", "while": "QUIET"} | full
+    for node in text.body:
+        star.body.append(node)
+    assert set(weigh(star).values()) == {Weight.FULL}
 
 
 def test_a_watcher_that_fails_fails_the_loop():

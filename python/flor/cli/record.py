@@ -46,7 +46,7 @@ def record(
     """
     from flor.recording import hash_seed
 
-    hash_seed.pin()  # before anything else: it may start this interpreter again
+    hash_seed.pin()  # where options stand before the verb
 
     from flor.recording.launch import record_script
 

@@ -17,53 +17,50 @@ from typing import Any, TypeVar
 
 from flor.instrumentation.loops import LOOP, LoopSite, Position, find_loops, position_of
 from flor.instrumentation.nodes import Named, used_name
+from flor.instrumentation.quiet import Weight, weigh
 from flor.instrumentation.source import Source
-from flor.instrumentation.spans import Span, span_of
+from flor.instrumentation.spans import Span
 
 FINISH = "__flor_finish__"
 _MARK = "\0flor:"
-_ACTS = (ast.Call, ast.With, ast.AsyncWith, ast.Await, ast.Yield, ast.YieldFrom)
 # Compilers of their own read the bytecode or the source: they get the code as it was written.
 _COMPILERS = {"compile", "jit", "njit", "vectorize", "guvectorize", "script", "trace", "kernel"}
 
 Node = TypeVar("Node", bound=ast.AST)
-Make = Callable[[LoopSite, bool, bool], Any]
+Make = Callable[[LoopSite, bool, int, bool], Any]
 
 
-def rewrite(source: Source, added: Sequence[Span] = ()) -> Source:
+def rewrite(source: Source) -> Source:
     """Return the source with its loops as calls of ``__flor_loop__``.
 
-    Left alone are loops over a ``flor.loop``, those that call nothing, those of comprehensions, and
-    functions that another compiler reads. ``added``: lines of probes, which make no loop worth it.
+    Left alone are loops over a ``flor.loop``, quiet ones (:mod:`.quiet`), those of comprehensions,
+    and functions that another compiler reads.
     """
     tree = copy.deepcopy(source.tree)
     taken = {site.body[0] for site in find_loops(source) if site.kind != "other"}
-    _Rewriter(taken, _handed_over(tree)).visit(tree)
+    _Rewriter(taken, _handed_over(tree), weigh(tree)).visit(tree)
     return Source(source.path, source.text, tree)
-
-
-def counted(source: Source, site: LoopSite, added: Sequence[Span]) -> bool:
-    """Whether a loop is instrumented without the probes too, and so has its number in the run."""
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.For | ast.While) and node.lineno == site.body[0]:
-            return not _within(node, added) and _acts(node, added)
-    return True
 
 
 def compile_loops(
     source: Source, filename: str, make: Make, added: Sequence[Span] = ()
 ) -> CodeType:
-    """Return the code of a rewritten source; ``make(site, suspends, counted)`` gives each SITE.
+    """Return the code of a rewritten source.
 
+    ``make(site, suspends, counted, light)`` gives each SITE; see ``_core.LoopSite``. What counts is
+    what a loop is without the ``added`` lines, those of probes: so it was in the run.
     Warnings of the compiler about the program's own text are shown once, as Python does.
     """
     compile(source.text, filename, "exec", dont_inherit=True)
-    rewritten = rewrite(source, added)
+    rewritten = rewrite(source)
     objects: dict[str, Any] = {}
     lazy = _suspending(rewritten.tree)
+    weights, recorded = weigh(source.tree), weigh(source.tree, added)
     for site in find_loops(rewritten):
         if site.call_span in lazy:
-            made = make(site, lazy[site.call_span], counted(source, site, added))
+            light = weights[site.body[0]] == Weight.LIGHT
+            counted = recorded.get(site.body[0], Weight.QUIET)
+            made = make(site, lazy[site.call_span], counted, light)
             objects[f"{_MARK}{site.call_span}"] = made
     tree = _Placer().visit(rewritten.tree)
     with warnings.catch_warnings():
@@ -73,8 +70,8 @@ def compile_loops(
 
 
 class _Rewriter(ast.NodeTransformer):
-    def __init__(self, taken: set[int], handed: set[str]) -> None:
-        self.taken, self.handed = taken, handed
+    def __init__(self, taken: set[int], handed: set[str], weights: dict[int, Weight]) -> None:
+        self.taken, self.handed, self.weights = taken, handed, weights
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         foreign = node.name in self.handed or any(map(_compiles, node.decorator_list))
@@ -87,13 +84,13 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_For(self, node: ast.For) -> ast.AST:
         self.generic_visit(node)
-        if node.lineno not in self.taken and _acts(node):
+        if node.lineno not in self.taken and self.weights[node.lineno]:
             node.iter = _call(LOOP, [_at(ast.Constant(_name(node.target)), node.iter), node.iter])
         return node
 
     def visit_While(self, node: ast.While) -> ast.AST:
         self.generic_visit(node)
-        if not _acts(node):
+        if self.weights[node.lineno] < Weight.FULL:
             return node
         where = node.test
         call = _call(LOOP, [_at(ast.Constant("loop"), where)], where)
@@ -152,24 +149,6 @@ def _name(target: ast.expr) -> str:
         return _name(target.value)
     name = used_name(target)
     return "loop" if name in (None, "_") else str(name)
-
-
-def _acts(node: ast.AST, without: Sequence[Span] = ()) -> bool:
-    """Whether a loop can train or log: one that calls nothing is left alone."""
-    waiting = list(ast.iter_child_nodes(node))
-    while waiting:
-        inner = waiting.pop()
-        if isinstance(inner, ast.stmt) and _within(inner, without):
-            continue
-        if isinstance(inner, _ACTS):
-            return True
-        waiting += ast.iter_child_nodes(inner)
-    return False
-
-
-def _within(stmt: ast.stmt, spans: Sequence[Span]) -> bool:
-    own = span_of(stmt)
-    return any(first <= own.start and own.end <= last for first, last in spans)
 
 
 def _handed_over(tree: ast.Module) -> set[str]:

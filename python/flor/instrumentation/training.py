@@ -39,9 +39,11 @@ class Training:
     def __init__(self) -> None:
         self._bodies: dict[str, Uses] = {}
         self._loops: dict[Any, Uses] = {}
+        self._promises: dict[Any, int] = {}
 
     def add(self, source: Source) -> None:
         """Take over the functions and loops of a file."""
+        self._promises.clear()
         rewritten = rewrite(source)
         for node in ast.walk(rewritten.tree):
             if isinstance(node, Named | ast.ClassDef):
@@ -57,11 +59,14 @@ class Training:
 
         Where some loop of the program may train, those that only log promise nothing.
         """
-        calls = self._calls(self._loops.get(key, Uses()))
-        if calls & TRAINS:
-            return 2
-        training = any(self._calls(each) & TRAINS for each in self._loops.values())
-        return 1 if calls & LOGS and not training else 0
+        if not self._promises:
+            calls = {key: self._calls(uses) for key, uses in self._loops.items()}
+            training = any(each & TRAINS for each in calls.values())
+            self._promises = {
+                key: 2 if each & TRAINS else 1 if each & LOGS and not training else 0
+                for key, each in calls.items()
+            }
+        return self._promises.get(key, 0)
 
     def _calls(self, uses: Uses) -> set[str]:
         """Return the names of all that code may call, through the program's own functions."""

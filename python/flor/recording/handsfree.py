@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -56,8 +55,9 @@ class Programs:
             return None
         self.training.add(source)
 
-        def make(site: LoopSite, suspends: bool, counted: bool) -> _core.LoopSite:
-            return _core.LoopSite(site.name or "loop", (path, site.call_span), suspends, counted)
+        def make(site: LoopSite, suspends: bool, counted: int, light: bool) -> _core.LoopSite:
+            key = (path, site.call_span)
+            return _core.LoopSite(site.name or "loop", key, suspends, counted, light)
 
         return compile_loops(source, path, make)
 
@@ -84,34 +84,15 @@ class Candidate:
         self.main.finish()
         self.handsfree.choose(self, loop, exhausted)
 
+    def block_ended(self, loop: _core.Loop) -> None:
+        """A loop directly inside came to its natural end: replay can restore instead of run it."""
+        if self.main.active:
+            self.main.block_ended(loop.name, loop.index + 1, sys._getframe(1))
+
     def measure(self, loop: _core.Loop) -> tuple[int, float]:
         """Return how likely this is the main loop; compares."""
         score = 3 if loop.trained else (self.promise if loop.recorded else self.promise - 1)
         return score, time.perf_counter() - self.begun
-
-
-@dataclass
-class Block:
-    """A loop directly inside a candidate."""
-
-    main: MainLoop
-    begun: float
-
-    def iteration_ended(self, loop: _core.Loop) -> None:
-        """Nothing is noted between the iterations of a block."""
-
-    def ended(self, loop: _core.Loop, exhausted: bool) -> None:
-        """At its natural end the state may be checkpointed: replay can restore instead of run."""
-        worth = loop.trained or loop.recorded or time.perf_counter() - self.begun > _WORTH_SECONDS
-        if exhausted and worth and self.main.active:
-            self.main.block_ended(loop.name, loop.index + 1, sys._getframe(1))
-
-
-_WORTH_SECONDS = 0.002
-
-
-def _base(name: str) -> str:
-    return name.partition("#")[0]
 
 
 class HandsFree:
@@ -121,14 +102,18 @@ class HandsFree:
         self._session = session
         self._programs = programs
         self._best: Candidate | None = None
-        self._latest: Candidate | None = None
-        self._entries: Counter[str] = Counter()
         self._hooked = False
         self._pid, self._thread = os.getpid(), threading.get_ident()
-        self._importer = Importer(session.user.is_user_file, programs.compile)
+        self._importer = Importer(session.user.is_user_file, self._compile)
         self._importer.install()
         self._libraries = adapters.install(session.note)
         _core.set_loop_watcher(self.watch)
+
+    def _compile(self, path: str) -> CodeType | None:
+        """Compile one more file; what is known of it may give loops of other files a promise."""
+        code = self._programs.compile(path)
+        _core.set_loop_watcher(self.watch)
+        return code
 
     def remove(self) -> None:
         """Stop watching."""
@@ -136,24 +121,27 @@ class HandsFree:
         self._importer.remove()
         self._libraries.remove()
 
-    def watch(self, loop: _core.Loop) -> Candidate | Block | None:
-        """Decide what a loop is that begins outside of all others or directly in a candidate."""
+    def watch(self, loop: _core.Loop) -> Any:
+        """Decide what a loop is that begins outside of all others; blocks tell of their end only.
+
+        Returns a Candidate, None, or NotImplemented for what need not be asked about again.
+        """
         if not self._is_mine():
             return None
-        now = time.perf_counter()
         if loop.depth:
-            return Block(self._latest.main, now) if self._latest else None
-        self._entries[_base(loop.name)] += 1
+            return NotImplemented
         self._hook_optimizers()
         owner = loop.key if isinstance(loop.key, Owner) else None
         promise = 2 * owner.outermost if owner else self._programs.training.promise(loop.key)
         library = owner.library if owner else None
         frame = sys._getframe(1)
-        main = self._session.enter_candidate(loop.name, frame, library) if promise else None
+        if not promise:
+            return NotImplemented
+        main = self._session.enter_candidate(loop.name, frame, library)
         if main is None:
             return None
-        self._latest = Candidate(self, main, promise, now, known_length(loop.iterable))
-        return self._latest
+        begun, length = time.perf_counter(), known_length(loop.iterable)
+        return Candidate(self, main, promise, begun, length)
 
     def _is_mine(self) -> bool:
         """Whether the recorded process's own thread is running."""
@@ -161,7 +149,7 @@ class HandsFree:
 
     def begun(self, loop: str) -> int:
         """Return how many loops of this name began outside of all others, whatever their number."""
-        return self._entries[_base(loop)]
+        return _core.loops_begun(loop.partition("#")[0])
 
     def world(self, frame: Any, named: dict[str, Any] | None) -> World:
         """Return the state to capture, for a main loop that begins in ``frame``.

@@ -7,7 +7,6 @@ interpreter once more, with a seed in the environment that the program then does
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def pin() -> None:
         return
     if sys.flags.ignore_environment or not _is_command():
         return
-    seed = str(secrets.randbelow(2**32))
+    seed = str(int.from_bytes(os.urandom(4)))
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, sys.orig_argv, os.environ | handed_over(seed))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def compile_file(path: str, added: dict[str, Any]) -> CodeType:
     """Return the code of one of today's files; ``added``: line ranges of probes, by file."""
 
-    def make(site: LoopSite, suspends: bool, counted: bool) -> _core.LoopSite:
-        return _core.LoopSite(site.name or "loop", (path, site.call_span), suspends, counted)
+    def make(site: LoopSite, suspends: bool, counted: int, light: bool) -> _core.LoopSite:
+        return _core.LoopSite(site.name or "loop", (path, site.call_span), suspends, counted, light)
 
     spans = [Span(*span) for span in added.get(path, [])]
     return compile_loops(read_source(path), path, make, spans)
@@ -44,14 +44,20 @@ class Watch:
         adapters.install(session.note)
         _core.set_loop_watcher(self.watch)
 
-    def watch(self, loop: _core.Loop) -> MainHandler | BlockHandler | None:
-        """Decide what to do with a loop that begins outside of all others or in the main one."""
+    def watch(self, loop: _core.Loop) -> Any:
+        """Decide what to do with a loop that begins outside of all others or in the main one.
+
+        Returns its handler, None, or NotImplemented for one that need not be asked about.
+        """
         if threading.get_ident() != self._thread:
             return None
         frame = sys._getframe(1)
         if loop.depth:
             return BlockHandler(self.session, loop.name).begin(loop, frame)
-        if loop.name != self.session.plan["main_loop"] or self.session.has_main():
+        main = self.session.plan["main_loop"]
+        if loop.name.partition("#")[0] != main.partition("#")[0]:
+            return NotImplemented
+        if loop.name != main or self.session.has_main():
             return None
         return MainHandler(self.session, loop.name).begin(loop, frame)
 

@@ -61,7 +61,7 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
     sources = {path: read_source(str(path)) for path in files}
     compared = {path: _compared(path, old, sources[path]) for path, old in files.items()}
     if recorded.meta.get("handsfree"):  # its loops are the program's own
-        sources = {path: rewrite(sources[path], compared[path].added) for path in files}
+        sources = {path: rewrite(sources[path]) for path in files}
     for path in files:
         _add_comparison(question, path, compared[path])
     ordered = sorted(files, key=lambda path: path != today)  # the script first

@@ -70,7 +70,7 @@ class TravelWatch(HandsFree):
         assert main is not None
         length = known_length(loop.iterable)
         candidate = Candidate(self, main, 2, time.perf_counter(), length)
-        self._latest = self._best = candidate
+        self._best = candidate
         if first := travel.first_iteration():
             travel.require_items(direct=True)
             for index in range(min(first, length)):
@@ -95,6 +95,10 @@ class TravellingMain:
             return
         last = loop.index + 1 == self.candidate.length
         self.travel.iteration_ended(self.candidate.main, loop.index, sys._getframe(1), last)
+
+    def block_ended(self, loop: _core.Loop) -> None:
+        """A loop directly inside came to its natural end."""
+        self.candidate.block_ended(loop)
 
     def ended(self, loop: _core.Loop, exhausted: bool) -> None:
         """The loop was left."""
