@@ -22,6 +22,7 @@ enum class ErrorKind {
   kReadOnly,     // EACCES, EPERM, EROFS
   kIo,           // any other failure of the system
   kClosed,       // used after close
+  kRefused,      // a snapshot that may not be the state at its instant
 };
 
 class Error : public std::exception {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "bindings/bindings.h"
 #include "bindings/buffer_view.h"
 #include "bindings/without_gil.h"
@@ -13,21 +14,72 @@ namespace py = pybind11;
 namespace flor::bindings {
 namespace {
 
-std::shared_ptr<Pending> take(Snapshotter& snapshotter, const py::sequence& buffers,
-                              const std::string& manifest_path, const py::bytes& meta) {
-  std::vector<BufferView> views;
-  std::vector<Region> regions;
-  views.reserve(py::len(buffers));
-  regions.reserve(py::len(buffers));
-  for (const py::handle buffer : buffers) {
-    views.emplace_back(buffer);
-    regions.push_back({views.back().bytes(), nullptr});  // the views outlive the copy
+// A snapshotter, and the buffers that it still reads from: their exports end on a thread that holds
+// the GIL, at the next call after their snapshot is done.
+class LiveSnapshotter {
+ public:
+  LiveSnapshotter(std::shared_ptr<ChunkStore> store, SnapshotterOptions options)
+      : snapshotter_(std::move(store), options) {}
+
+  std::shared_ptr<Pending> take(const py::sequence& buffers, const std::string& manifest_path,
+                                const py::bytes& meta, const py::bytes& contracts) {
+    const Bytes kinds = as_bytes(std::string_view(contracts));
+    std::vector<BufferView> views;
+    std::vector<Region> regions;
+    views.reserve(py::len(buffers));
+    regions.reserve(py::len(buffers));
+    for (const py::handle buffer : buffers) {
+      const std::size_t i = views.size();
+      views.emplace_back(buffer);
+      regions.push_back(
+          {views.back().bytes(), i < kinds.size() ? contract_of(kinds[i]) : Contract::kEager});
+    }
+    const Bytes meta_bytes = as_bytes(std::string_view(meta));
+    std::shared_ptr<Pending> pending;
+    without_gil([&] { pending = snapshotter_.take(regions, manifest_path, meta_bytes); });
+    release_done();
+    hold(pending, regions, views);
+    return pending;
   }
-  const Bytes meta_bytes = as_bytes(std::string_view(meta));
-  std::shared_ptr<Pending> pending;
-  without_gil([&] { pending = snapshotter.take(regions, manifest_path, meta_bytes); });
-  return pending;
-}
+  void settle() {
+    if (held_.empty()) return;
+    without_gil([&] { snapshotter_.settle(); });
+    release_done();
+  }
+  void drain() {
+    without_gil([&] { snapshotter_.drain(); });
+    release_done();
+  }
+  void close() {
+    without_gil([&] { snapshotter_.close(); });
+    release_done();
+  }
+  void warm_up(std::size_t bytes) {
+    without_gil([&] { snapshotter_.warm_up(bytes); });
+  }
+  const Snapshotter& core() const noexcept { return snapshotter_; }
+
+ private:
+  static Contract contract_of(std::byte kind) {
+    if (kind > std::byte{2}) throw Error(ErrorKind::kInvalid, "a contract is 0, 1 or 2");
+    return static_cast<Contract>(kind);
+  }
+  // Only what is still read is held: an exported NumPy array can't be resized.
+  void hold(const std::shared_ptr<Pending>& pending, const std::vector<Region>& regions,
+            std::vector<BufferView>& views) {
+    std::vector<BufferView> live;
+    for (std::size_t i = 0; i < views.size(); ++i)
+      if (regions[i].contract != Contract::kEager) live.push_back(std::move(views[i]));
+    if (!live.empty()) held_.emplace_back(pending, std::move(live));
+  }
+  // A forked child keeps its copies: there no snapshot is ever done.
+  void release_done() {
+    std::erase_if(held_, [](const auto& each) { return each.first->done(); });
+  }
+
+  Snapshotter snapshotter_;
+  std::vector<std::pair<std::shared_ptr<Pending>, std::vector<BufferView>>> held_;
+};
 
 // Waits in slices, so that Ctrl-C is heard.
 bool wait(const Pending& pending, std::optional<double> timeout) {
@@ -52,6 +104,10 @@ py::dict to_python(const SnapshotterStats& stats) {
   out["staged_bytes"] = stats.staged_bytes;
   out["arena_bytes"] = stats.arena_bytes;
   out["in_flight"] = stats.in_flight;
+  out["settle_ns"] = stats.live.settle_ns;
+  out["fault_ns"] = stats.live.fault_ns;
+  out["copied_bytes"] = stats.live.copied_bytes;
+  out["refused"] = stats.live.refused;
   return out;
 }
 
@@ -64,36 +120,39 @@ void bind_snapshot(py::module_& module) {
       .def("wait", &wait, py::arg("timeout") = std::nullopt,
            "True when durable, False after the timeout (seconds); raises what failed.")
       .def_property_readonly("error", &Pending::error)
+      .def_property_readonly("refused", &Pending::refused,
+                             "Whether it failed because it may not be the state at its instant.")
       .def_property_readonly("stall_seconds", &Pending::stall_seconds)
       .def_property_readonly("background_cpu_seconds", &Pending::background_cpu_seconds)
       .def_property_readonly("raw_bytes", &Pending::raw_bytes)
       .def_property_readonly("stored_bytes", &Pending::stored_bytes)
       .def_property_readonly("path", &Pending::path);
 
-  py::class_<Snapshotter>(module, "Snapshotter",
-                          "Copies buffers at once and stores them in the background.")
+  module.def("can_protect", &WriteGuard::is_supported,
+             "Whether the system tells this process of writes to protected memory.");
+  py::class_<LiveSnapshotter>(module, "Snapshotter",
+                              "Captures buffers at an instant and stores them in the background.")
       .def(py::init([](std::shared_ptr<ChunkStore> store, std::size_t staging_bytes,
                        std::size_t threads, std::size_t key_interval) {
-             return std::make_unique<Snapshotter>(
+             return std::make_unique<LiveSnapshotter>(
                  std::move(store), SnapshotterOptions{staging_bytes, threads, key_interval});
            }),
            py::arg("store"), py::kw_only(), py::arg("staging_bytes") = std::size_t{1} << 30,
            py::arg("threads") = 1, py::arg("key_interval") = std::size_t{8})
-      .def("take", &take, py::arg("buffers"), py::arg("manifest_path"), py::arg("meta"),
-           "Copy the buffers and return; they are stored in the background.")
       .def(
-          "warm_up",
-          [](Snapshotter& self, std::size_t nbytes) { without_gil([&] { self.warm_up(nbytes); }); },
-          py::arg("nbytes"),
-          "Touch staging memory in the background, so that the first take finds it warm.")
-      .def("stats", [](const Snapshotter& self) { return to_python(self.stats()); })
-      .def_property_readonly("error", &Snapshotter::error)
-      .def(
-          "drain", [](Snapshotter& self) { without_gil([&] { self.drain(); }); },
-          "Wait until nothing is in flight.")
-      .def(
-          "close", [](Snapshotter& self) { without_gil([&] { self.close(); }); },
-          "Finish what is in flight and end the threads.");
+          "take", &LiveSnapshotter::take, py::arg("buffers"), py::arg("manifest_path"),
+          py::arg("meta"), py::arg("contracts") = py::bytes(),
+          "Capture the buffers and return; they are stored in the background. A byte a buffer says "
+          "how: 0 copied now, 1 read until settle(), 2 read until the first write.")
+      .def("settle", &LiveSnapshotter::settle,
+           "Buffers captured with contract 1 may be written after this.")
+      .def("warm_up", &LiveSnapshotter::warm_up, py::arg("nbytes"),
+           "Touch staging memory in the background, so that the first take finds it warm.")
+      .def("stats", [](const LiveSnapshotter& self) { return to_python(self.core().stats()); })
+      .def_property_readonly("error",
+                             [](const LiveSnapshotter& self) { return self.core().error(); })
+      .def("drain", &LiveSnapshotter::drain, "Wait until nothing is in flight.")
+      .def("close", &LiveSnapshotter::close, "Finish what is in flight and end the threads.");
 }
 
 }  // namespace flor::bindings

@@ -25,6 +25,8 @@ const char* class_name(ErrorKind kind) {
       return "ReadOnlyError";
     case ErrorKind::kClosed:
       return "ClosedError";
+    case ErrorKind::kRefused:
+      return "CaptureError";
     case ErrorKind::kIo:
       break;
   }

@@ -37,7 +37,7 @@ EagerCapture::~EagerCapture() = default;
 
 void EagerCapture::capture(std::span<const Region> regions, CaptureSink& sink) try {
   for (std::size_t i = 0; i < regions.size(); ++i) {
-    copy_region(i, regions[i].bytes, sink);
+    copy_region(i, regions[i], sink);
     if (part_ != nullptr && part_->bytes() >= kPartBytes) finish_part();
   }
   hand_over(sink);
@@ -49,13 +49,14 @@ void EagerCapture::capture(std::span<const Region> regions, CaptureSink& sink) t
   throw;
 }
 
-void EagerCapture::copy_region(std::size_t region, Bytes bytes, CaptureSink& sink) {
+void EagerCapture::copy_region(std::size_t index, const Region& region, CaptureSink& sink) {
+  const Bytes bytes = region.bytes;
   for (std::size_t done = 0; done < bytes.size();) {
     const MutableBytes room = room_for(bytes.size() - done, sink);
     const std::size_t count = std::min(room.size(), bytes.size() - done);
     std::memcpy(room.data(), bytes.data() + done, count);
     if (part_ == nullptr) part_ = std::make_unique<Part>();
-    part_->add({region, done / kChunkBytes, room.first(count)}, block_);
+    part_->add({index, region.first_chunk + done / kChunkBytes, room.first(count)}, block_);
     used_ += (count + kAlignment - 1) / kAlignment * kAlignment;
     done += count;
   }

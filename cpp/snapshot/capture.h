@@ -1,14 +1,16 @@
 // How memory becomes something that holds still while a background thread stores it.
 //
 // A CapturePolicy turns regions into parts and hands them to a sink, which stores them.
-// EagerCapture copies everything before it returns. Another policy may hand out parts that lie in
-// live memory and settle who copies first when `pin` is called; neither the snapshotter nor the
-// store needs to know.
+// EagerCapture copies everything before it returns; LiveCapture (live_capture.h) hands out parts
+// that lie in live memory and settles who copies first. Neither the snapshotter nor the store needs
+// to know.
 //
-// Thread-safety: `capture` is called by one thread at a time; a part is pinned and destroyed by one
-// background thread, without the GIL.
+// Thread-safety: `capture` is called by one thread at a time, `settle` by any; a part is pinned and
+// destroyed by one background thread, without the GIL.
 #pragma once
 
+#include <exception>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -18,12 +20,19 @@
 
 namespace flor {
 
-// Memory to capture. `holder` keeps it alive for as long as a policy needs it; it is dropped by the
-// thread that called `capture`, before or after that call returned, because dropping it may need
-// the GIL.
+// Who may write to a region after the call, and so when it is copied (docs/decisions/0014).
+enum class Contract : std::uint8_t {
+  kEager,        // anyone: copied before the call returns
+  kCooperative,  // only those who call settle() first
+  kProtected,    // anyone: the system tells of the first write
+};
+
+// Memory to capture. Unless it is eager, the caller keeps it from being freed until the snapshot is
+// done, where that is in the caller's hands; a snapshot whose memory goes away is refused.
 struct Region {
   Bytes bytes;
-  std::shared_ptr<const void> holder;
+  Contract contract = Contract::kEager;
+  std::uint64_t first_chunk = 0;  // of `bytes`, when they are the end of a longer region
 };
 
 // A run of a region that starts at a chunk boundary.
@@ -38,14 +47,19 @@ class StagedPart {
  public:
   virtual ~StagedPart() = default;
   // Called once, right before the pieces are read: they hold still from then until destruction.
+  // Throws kRefused when the bytes of the instant are lost.
   virtual std::span<const StagedPiece> pin() = 0;
 };
 
 class CaptureSink {
  public:
+  // Refuses the snapshot. May be called by any thread, also after the sink is gone.
+  using Refuse = std::function<void(std::exception_ptr)>;
+
   virtual ~CaptureSink() = default;
   // The background may begin with `part` at once.
   virtual void accept(std::unique_ptr<StagedPart> part) = 0;
+  virtual Refuse refusal() = 0;
 };
 
 class CapturePolicy {
@@ -55,6 +69,8 @@ class CapturePolicy {
   // whatever is written to them afterwards. The caller must not let anyone write to them during the
   // call.
   virtual void capture(std::span<const Region> regions, CaptureSink& sink) = 0;
+  // The regions captured cooperatively may be written once this has returned.
+  virtual void settle() {}
 };
 
 // Copies into the arena. Parts are handed over when all is copied, so that the caller is not slowed
@@ -70,7 +86,7 @@ class EagerCapture final : public CapturePolicy {
  private:
   class Part;
 
-  void copy_region(std::size_t region, Bytes bytes, CaptureSink& sink);
+  void copy_region(std::size_t index, const Region& region, CaptureSink& sink);
   MutableBytes room_for(std::size_t bytes, CaptureSink& sink);
   void finish_part();
   void hand_over(CaptureSink& sink);

@@ -46,9 +46,23 @@ std::optional<std::string> Pending::error() const {
   }
 }
 
+bool Pending::refused() const {
+  if (::getpid() != process_) return false;
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->refused;
+}
+
 void Pending::fail(std::exception_ptr error) {
   const std::lock_guard lock(shared_->mutex);
-  if (!shared_->error) shared_->error = std::move(error);
+  if (shared_->error) return;
+  shared_->error = std::move(error);
+  try {
+    std::rethrow_exception(shared_->error);
+  } catch (const Error& known) {
+    shared_->refused = known.kind() == ErrorKind::kRefused;
+  } catch (...) {
+    shared_->refused = false;
+  }
 }
 
 bool Pending::failed() const {

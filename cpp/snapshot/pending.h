@@ -31,6 +31,8 @@ class Pending {
   bool wait(std::optional<double> timeout_seconds) const;
   // What failed, or nothing (yet).
   std::optional<std::string> error() const;
+  // It failed because its bytes may not be the state at its instant: nothing is wrong but this one.
+  bool refused() const;
 
   const std::string& path() const noexcept { return path_; }
   double stall_seconds() const noexcept { return stall_ns_ * 1e-9; }         // how long take() took
@@ -55,6 +57,7 @@ class Pending {
     mutable std::mutex mutex;  // guards all below
     std::condition_variable changed;
     bool done = false;
+    bool refused = false;
     std::exception_ptr error;
   };
 

@@ -15,7 +15,7 @@ namespace flor {
 struct Snapshotter::Shared {
   std::mutex take_mutex;  // one capture at a time; guards capture, closed
   std::shared_ptr<StagingArena> arena;
-  std::unique_ptr<CapturePolicy> capture;
+  std::unique_ptr<LiveCapture> capture;
   bool closed = false;
 
   mutable std::mutex mutex;  // guards the six below
@@ -37,6 +37,9 @@ class Snapshotter::Sink final : public CaptureSink {
   void accept(std::unique_ptr<StagedPart> part) override {
     owner_.submit(pending_, std::move(part));
   }
+  Refuse refusal() override {
+    return [pending = pending_](std::exception_ptr why) { pending->fail(std::move(why)); };
+  }
 
  private:
   Snapshotter& owner_;
@@ -52,7 +55,7 @@ Snapshotter::Snapshotter(std::shared_ptr<ChunkStore> store, SnapshotterOptions o
     throw Error(ErrorKind::kInvalid, "threads must be 1 to 64");
   if (options.key_interval == 0) throw Error(ErrorKind::kInvalid, "key_interval must be 1 or more");
   shared_->arena = StagingArena::make(options.staging_bytes);
-  shared_->capture = std::make_unique<EagerCapture>(shared_->arena);
+  shared_->capture = std::make_unique<LiveCapture>(shared_->arena, options.threads);
   for (std::size_t i = 0; i < options.threads; ++i)
     shared_->lanes.push_back(std::make_unique<StoreLane>(*store_));
   shared_->workers = std::make_unique<WorkerPool>(options.threads);
@@ -105,6 +108,10 @@ std::shared_ptr<Pending> Snapshotter::take(std::span<const Region> regions,
   pending->stall_ns_ = monotonic_ns() - begin;
   shared_->workers->submit([this, pending](std::size_t worker) { run(*pending, nullptr, worker); });
   return pending;
+}
+
+void Snapshotter::settle() {
+  if (::getpid() == process_) shared_->capture->settle();
 }
 
 void Snapshotter::warm_up(std::size_t bytes) {
@@ -187,7 +194,7 @@ void Snapshotter::finish(Pending& pending) {
   pending.bases_ = nullptr;
   pending.manifest_.regions = {};  // names are on the disk now; a Pending may be kept for long
   // In this order: whoever sees it done sees its error here, whoever drained sees it done.
-  if (const std::optional<std::string> error = pending.error()) {
+  if (const std::optional<std::string> error = pending.error(); error && !pending.refused()) {
     const std::lock_guard lock(shared_->mutex);
     if (!shared_->error) shared_->error = error;
   }
@@ -213,6 +220,7 @@ SnapshotterStats Snapshotter::stats() const {
   stats.wait_ns = arena.wait_ns;
   stats.staged_bytes = arena.used_bytes;
   stats.arena_bytes = arena.mapped_bytes;
+  stats.live = shared_->capture->stats();
   const std::lock_guard lock(shared_->mutex);
   stats.taken = shared_->taken;
   stats.in_flight = shared_->in_flight;

@@ -1,4 +1,4 @@
-// Checkpoints of memory: captured while the caller waits, stored while it goes on.
+// Checkpoints of memory: captured at an instant, stored while the caller goes on.
 //
 //   Snapshotter snapshotter(store, {.staging_bytes = 1 << 30});
 //   auto pending = snapshotter.take(regions, "runs/R/checkpoints/7.ckpt", meta);
@@ -9,7 +9,8 @@
 // when, and only when, everything it names is durable.
 //
 // Thread-safety: all methods are safe for concurrent use; takes take turns. Invariants:
-//   1. Nothing of a region is read after take() returned (EagerCapture).
+//   1. Nothing of an eager region is read after take() returned; of the others what their contract
+//      allows (capture.h).
 //   2. A manifest is written after the sync of all packs that hold its chunks, or not at all.
 //   3. No background thread ever takes the GIL or runs a signal handler.
 //
@@ -23,7 +24,7 @@
 #include <span>
 #include <string>
 
-#include "snapshot/capture.h"
+#include "snapshot/live_capture.h"
 #include "snapshot/pending.h"
 #include "store/chunk_store.h"
 
@@ -46,6 +47,7 @@ struct SnapshotterStats {
   std::uint64_t in_flight = 0;           // of those, not done
   std::uint64_t waits = 0, wait_ns = 0;  // how often and how long take() waited for staging memory
   std::uint64_t staged_bytes = 0, arena_bytes = 0;  // staging memory in use, and mapped
+  LiveStats live;
 };
 
 class Snapshotter {
@@ -60,10 +62,14 @@ class Snapshotter {
   std::shared_ptr<Pending> take(std::span<const Region> regions, const std::string& manifest_path,
                                 Bytes meta);
 
+  // What was captured cooperatively may be written once this has returned. Cheap when nothing is in
+  // flight, and in a forked child nothing.
+  void settle();
+
   // Maps and touches staging memory for `bytes` (within the budget) in the background, so that the
   // first take finds it warm: cold memory is several times slower to fill.
   void warm_up(std::size_t bytes);
-  // The first failure in the background, if any; never cleared.
+  // The first failure in the background but for refusals, if any; never cleared.
   std::optional<std::string> error() const;
   SnapshotterStats stats() const;
   // Waits until nothing is in flight. Throws nothing: see error().

@@ -20,6 +20,7 @@ __all__: list[str] = [
     "RegionBytes",
     "Snapshotter",
     "Sweeper",
+    "can_protect",
     "codec_bound",
     "codec_decode",
     "codec_encode",
@@ -241,13 +242,18 @@ class Pending:
     @property
     def raw_bytes(self) -> int: ...
     @property
+    def refused(self) -> bool:
+        """
+        Whether it failed because it may not be the state at its instant.
+        """
+    @property
     def stall_seconds(self) -> float: ...
     @property
     def stored_bytes(self) -> int: ...
 
 class Snapshotter:
     """
-    Copies buffers at once and stores them in the background.
+    Captures buffers at an instant and stores them in the background.
     """
     def __init__(
         self,
@@ -265,12 +271,20 @@ class Snapshotter:
         """
         Wait until nothing is in flight.
         """
+    def settle(self) -> None:
+        """
+        Buffers captured with contract 1 may be written after this.
+        """
     def stats(self) -> dict[str, typing.Any]: ...
     def take(
-        self, buffers: collections.abc.Sequence[typing.Any], manifest_path: str, meta: bytes
+        self,
+        buffers: collections.abc.Sequence[typing.Any],
+        manifest_path: str,
+        meta: bytes,
+        contracts: bytes = b"",
     ) -> Pending:
         """
-        Copy the buffers and return; they are stored in the background.
+        Capture the buffers and return; they are stored in the background. A byte a buffer says how: 0 copied now, 1 read until settle(), 2 read until the first write.
         """
     def warm_up(self, nbytes: int) -> None:
         """
@@ -342,6 +356,11 @@ class LogRecords:
         """
         Segments whose last block was cut off while it was written; its records are in the ring.
         """
+
+def can_protect() -> bool:
+    """
+    Whether the system tells this process of writes to protected memory.
+    """
 
 def codec_bound(nbytes: int) -> int:
     """

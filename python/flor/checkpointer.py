@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flor import _core
+from flor.capture import writers
 from flor.capture.checkpoint_file import CheckpointFile
 from flor.capture.state import World, digest, encode, set_random_states, shape
 from flor.capture.usercode import UserCode
@@ -38,6 +39,10 @@ class Checkpointer(Closes):
     random states of Python, NumPy and torch. Construct it where the objects are as a restoring
     process will have them (right after they were made): then a restore refills them in place. Not
     thread-safe.
+
+    ``snapshot`` says how memory is captured: ``"eager"`` copies it in the call; ``"protected"``
+    and ``"cooperative"`` read it afterwards, until it is written (``capture.writers``). Default:
+    ``FLOR_SNAPSHOT``, else ``"auto"``.
     """
 
     def __init__(
@@ -45,6 +50,8 @@ class Checkpointer(Closes):
         path: str | PathLike[str] | None,
         objects: dict[str, Any],
         overhead: float = DEFAULT_OVERHEAD,
+        *,
+        snapshot: str | None = None,
     ) -> None:
         for name, obj in objects.items():
             if isinstance(obj, _ATOMS):
@@ -53,6 +60,7 @@ class Checkpointer(Closes):
                     "place; put it into a list, a dict or an object"
                 )
         check_bound(overhead)
+        self._snapshot = writers.choice(snapshot)
         self._run = SoloRun(path)
         self._objects = objects
         self._world = World(UserCode(str(Path.cwd())), objects, whole=False)
@@ -92,6 +100,8 @@ class Checkpointer(Closes):
 
     def _account(self, pending: _core.Pending) -> None:
         self._pending = None
+        if pending.refused:  # told by its wait(); the next one is copied at once
+            return
         if pending.error:
             raise FlorError(f"a checkpoint was lost: {pending.error}")
         self._policy.finished(pending.background_cpu_seconds, 1.0, pending.stored_bytes)
@@ -111,6 +121,7 @@ class Checkpointer(Closes):
         graph = self._world.walk(None)
         self._readable(graph)
         found = digest(graph)
+        contracts = b"\0" + self._world.contracts(graph, self._snapshot)
         self._world.add_states(graph)
         meta = {
             "run": self._run.run,
@@ -124,7 +135,8 @@ class Checkpointer(Closes):
         folder = self._run.layout.checkpoint_dir(self._run.run)
         buffers = [encode(graph), *graph.regions.views]
         path = str(folder / f"{self._number}.ckpt")
-        pending = self._snapshotter.take(buffers, path, json.dumps(meta).encode())
+        writers.watch(self._snapshotter)
+        pending = self._snapshotter.take(buffers, path, json.dumps(meta).encode(), contracts)
         self._number += 1
         self._policy.checkpointed(time.perf_counter() - begun)
         self._pending = pending

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flor.capture import atoms
-from flor.capture.regions import Bytes1D, span
+from flor.capture.regions import Bytes1D, memory, span
 
 if TYPE_CHECKING:
     from flor.capture.walk import Node, Walker
@@ -123,25 +123,10 @@ def memory_of(obj: np.ndarray[Any, Any]) -> tuple[Bytes1D, int]:
     return view, (start - base) if obj.size else 0
 
 
-class _Memory:
-    """An object that lends raw memory to NumPy and keeps its owner alive."""
-
-    def __init__(self, owner: Any, address: int, nbytes: int, readonly: bool) -> None:
-        self.owner = owner
-        self.__array_interface__ = {
-            "data": (address, readonly),
-            "shape": (nbytes,),
-            "typestr": "|u1",
-            "version": 3,
-        }
-
-
 def _span(owner: np.ndarray[Any, Any], address: int, nbytes: int) -> Bytes1D:
-    if nbytes == 0:
-        return np.empty(0, np.uint8)
-    if owner.flags.c_contiguous and owner.ndim:
+    if nbytes and owner.flags.c_contiguous and owner.ndim:
         return owner.reshape(-1).view(np.uint8)
-    return np.asarray(_Memory(owner, address, nbytes, not owner.flags.writeable))
+    return memory(owner, address, nbytes, readonly=not owner.flags.writeable)
 
 
 def _random(walker: Walker, obj: random.Random, node: Node) -> bool:

@@ -19,13 +19,17 @@ class Regions:
 
     A region is a 1-D uint8 view of live memory (not a copy): what is written later is seen here.
     Two views of one storage, or a tensor and the NumPy array that shares its memory, meet in one
-    region.
+    region. ``own`` are the regions in torch's own memory, of this process alone; ``foreign`` those
+    that something else shows, too.
     """
 
     def __init__(self) -> None:
         self.views: list[Bytes1D] = []
+        self.own: set[int] = set()
+        self.foreign: set[int] = set()
         self._by_address: dict[tuple[int, int], int] = {}
         self._used: list[tuple[int, int]] = []
+        self._own_at: dict[int, int] = {}
 
     def use(self, index: int, low: int, high: int) -> None:
         """Say that bytes [low, high) of a region are seen by some view.
@@ -44,7 +48,9 @@ class Regions:
 
     def add(self, view: Bytes1D) -> int:
         """Return the index of the region with this address and length, adding it when new."""
-        return self.lookup(address_of(view), view.nbytes, lambda: view)
+        index = self.lookup(address_of(view), view.nbytes, lambda: view)
+        self.foreign.add(index)
+        return index
 
     def lookup(self, address: int, nbytes: int, make: Any) -> int:
         """Like :meth:`add`, but calls ``make()`` for the view only when the region is new."""
@@ -57,10 +63,48 @@ class Regions:
             self._used.append((0, 0))
         return index
 
+    def at(self, address: int) -> int:
+        """Return the region of ``own`` that begins at this address; -1: none."""
+        if not self._own_at:
+            self._own_at = {address_of(self.views[index]): index for index in self.own}
+        return self._own_at.get(address, -1)
+
+    def aliased(self) -> set[int]:
+        """Return the regions whose memory something else shows too, in whole or in part."""
+        spans = sorted((address, address + n, i) for (address, n), i in self._by_address.items())
+        found = set(self.foreign)
+        end, last = 0, -1
+        for low, high, index in spans:
+            if low < end:
+                found |= {last, index}
+            if high > end:
+                end, last = high, index
+        return found
+
     @property
     def nbytes(self) -> int:
         """Bytes of all regions."""
         return sum(view.nbytes for view in self.views)
+
+
+class _Memory:
+    """An object that lends raw memory to NumPy and keeps its owner alive."""
+
+    def __init__(self, owner: Any, address: int, nbytes: int, readonly: bool) -> None:
+        self.owner = owner
+        self.__array_interface__ = {
+            "data": (address, readonly),
+            "shape": (nbytes,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
+
+def memory(owner: Any, address: int, nbytes: int, *, readonly: bool = False) -> Bytes1D:
+    """Return the live memory at an address as bytes; the array keeps ``owner`` alive."""
+    if nbytes == 0:
+        return np.empty(0, np.uint8)
+    return np.asarray(_Memory(owner, address, nbytes, readonly))
 
 
 def span(offset: int, shape: list[int], strides: list[int], itemsize: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from flor.capture import writers
 from flor.capture.anchors import Anchors
 from flor.capture.regions import Bytes1D, sample
 from flor.capture.restore import Restorer
@@ -86,6 +87,13 @@ class World:
         self.left_out = walker.left_out
         self._walker = walker
         return walker
+
+    def contracts(self, graph: Graph, chosen: str) -> bytes:
+        """Return how each region of the last walk is captured (``capture.writers``)."""
+        walker = self._walker
+        if walker is None or walker.graph is not graph:
+            raise CaptureError("contracts belong to the graph of the last walk")
+        return writers.contracts(graph.regions, walker.objects, chosen)
 
     def add_states(self, graph: Graph) -> None:
         """Add the ``state_dict`` of each named object to the graph of the last walk, for readers.

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from flor.capture.regions import Bytes1D, span
+from flor.capture.regions import Bytes1D, memory, span
 from flor.errors import CaptureError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flor.capture.walk import Node, Walker
 
 lost_graphs = 0
@@ -74,10 +77,48 @@ def span_of(node: Node) -> tuple[int, int]:
 
 
 def _region(walker: Walker, obj: torch.Tensor) -> int:
-    storage = obj.untyped_storage()
-    return walker.graph.regions.lookup(
-        storage.data_ptr(), storage.nbytes(), lambda: storage_view(obj)
-    )
+    storage, regions = obj.untyped_storage(), walker.graph.regions
+    known = len(regions.views)
+    index = regions.lookup(storage.data_ptr(), storage.nbytes(), lambda: storage_view(obj))
+    if not _is_own(storage):
+        regions.foreign.add(index)
+    elif index == known:
+        regions.own.add(index)
+    return index
+
+
+def _is_own(storage: torch.UntypedStorage) -> bool:
+    """Whether torch allocated this memory, for this process and without devices that write to it.
+
+    What came from NumPy, DLPack or a file can't be resized.
+    """
+    if storage.device.type != "cpu" or not storage.resizable() or storage.is_shared():
+        return False
+    return not (torch.cuda.is_initialized() and storage.is_pinned())
+
+
+def owned_by_optimizers(objects: list[Any]) -> set[int]:
+    """Return the addresses of the storages that only a step of one of the optimizers should change:
+    parameters and the state kept for them.
+    """
+    found = set()
+    for optimizer in objects:
+        if isinstance(optimizer, torch.optim.Optimizer):
+            params = [param for group in optimizer.param_groups for param in group["params"]]
+            kept = [item for state in optimizer.state.values() for item in state.values()]
+            for tensor in params + kept:
+                if isinstance(tensor, torch.Tensor):
+                    found.add(tensor.untyped_storage().data_ptr())
+    return found
+
+
+def before_steps(call: Callable[[], None]) -> None:
+    """Call ``call`` before each step of any optimizer, from now on."""
+
+    def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
+        call()
+
+    register_optimizer_step_pre_hook(hook)
 
 
 def storage_view(obj: torch.Tensor) -> Bytes1D:
@@ -87,11 +128,11 @@ def storage_view(obj: torch.Tensor) -> Bytes1D:
 
 
 def bytes_of(storage: torch.UntypedStorage) -> Bytes1D:
-    """Return the memory of a storage on the CPU as bytes."""
-    if storage.nbytes() == 0:
-        return np.empty(0, np.uint8)
-    flat: Bytes1D = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
-    return flat
+    """Return the memory of a storage on the CPU as bytes.
+
+    Not by ``Tensor.numpy``, after which the storage of the user's tensor could not be resized.
+    """
+    return memory(storage, storage.data_ptr(), storage.nbytes())
 
 
 def storage_over(memory: Bytes1D) -> torch.UntypedStorage:
@@ -162,8 +203,7 @@ class LostGraph(torch.autograd.Function):  # type: ignore[misc]
 def storage_from(data: Bytes1D, device: str) -> torch.UntypedStorage:
     """Return a new storage on ``device`` with a copy of ``data``, by torch's own allocator."""
     flat = torch.empty(data.nbytes, dtype=torch.uint8)
-    if data.nbytes:
-        flat.numpy()[:] = data
+    bytes_of(flat.untyped_storage())[:] = data
     return flat.to(device).untyped_storage()
 
 
@@ -198,10 +238,10 @@ def write_storage(storage: torch.UntypedStorage, data: Bytes1D) -> None:
     """Copy ``data`` over a live storage of the same length."""
     if data.nbytes == 0:
         return
-    flat = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
     if storage.device.type == "cpu":
-        flat.numpy()[:] = data
+        bytes_of(storage)[:] = data
     else:
+        flat = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
         flat.copy_(torch.from_numpy(np.array(data)))
 
 

@@ -46,7 +46,7 @@ struct Bench {
 
 std::vector<Region> regions_of(const std::vector<Buffer>& state) {
   std::vector<Region> out;
-  for (const Buffer& buffer : state) out.push_back({buffer, nullptr});
+  for (const Buffer& buffer : state) out.push_back({buffer});
   return out;
 }
 

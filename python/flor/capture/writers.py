@@ -1,0 +1,77 @@
+"""Who may write to captured memory after the call of a checkpoint, and so how it is captured.
+
+Contracts of a region (docs/decisions/0014-snapshots.md; ``cpp/snapshot/capture.h``):
+
+- *eager*: copied in the call. Always right.
+- *cooperative*: read in the background until an optimizer is about to step. For what an optimizer
+  of torch owns, its parameters and its state; exact when nobody else writes to them, and refused
+  when a sample says that someone did.
+- *protected*: read in the background until the first write, of which the system tells. Exact
+  whoever writes. For memory of torch's own, where the system allows it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from flor import _core
+from flor.errors import InvalidError
+
+if TYPE_CHECKING:
+    from flor.capture.regions import Regions
+
+EAGER, COOPERATIVE, PROTECTED = 0, 1, 2
+CHOICES = ("auto", "eager", "cooperative", "protected")
+VARIABLE = "FLOR_SNAPSHOT"
+
+_watched: weakref.WeakSet[_core.Snapshotter] = weakref.WeakSet()
+_hooked = False
+
+
+def choice(chosen: str | None = None) -> str:
+    """Return how snapshots are taken: ``chosen``, else ``FLOR_SNAPSHOT``, else ``auto``.
+
+    ``auto`` is *protected* where the system allows it, else *eager*. Raises InvalidError.
+    """
+    found = chosen or os.environ.get(VARIABLE) or "auto"
+    if found not in CHOICES:
+        raise InvalidError(f"snapshot {found!r}: must be one of {', '.join(CHOICES)}")
+    return found
+
+
+def contracts(regions: Regions, objects: list[Any], chosen: str) -> bytes:
+    """Return the contract of each region, a byte each; ``objects`` are all that the walk met."""
+    if chosen == "eager" or not regions.own:
+        return b""
+    found = bytearray(len(regions.views))
+    if _core.can_protect():
+        for index in regions.own:
+            found[index] = PROTECTED
+    if chosen == "cooperative":
+        from flor.capture import torch_adapter
+
+        alone = regions.own - regions.aliased()
+        for address in torch_adapter.owned_by_optimizers(objects):
+            owned = regions.at(address)
+            if owned in alone:
+                found[owned] = COOPERATIVE
+    return bytes(found)
+
+
+def watch(snapshotter: _core.Snapshotter) -> None:
+    """Before any optimizer of torch steps, settle what ``snapshotter`` still reads."""
+    global _hooked
+    _watched.add(snapshotter)
+    if not _hooked and "torch" in sys.modules:
+        from flor.capture import torch_adapter
+
+        torch_adapter.before_steps(_settle)
+        _hooked = True
+
+
+def _settle() -> None:
+    for snapshotter in tuple(_watched):
+        snapshotter.settle()
