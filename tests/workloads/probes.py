@@ -117,7 +117,7 @@ WORKLOADS = [
                 "disturbing",
                 "inner",
                 "loss.backward()",
-                'flor.log("hindsight/second", F.cross_entropy(net(train_x[batch]), train_y[batch]).item())',
+                'flor.log("hindsight/second", net[0].weight.data.mul_(1.01).norm().item())',
                 outcome="disturbs",
             ),
             Probe(

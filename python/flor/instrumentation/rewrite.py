@@ -11,12 +11,13 @@ from __future__ import annotations
 import ast
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import CodeType
 from typing import Any, TypeVar
 
 from flor.instrumentation.loops import LOOP, LoopSite, Position, find_loops, position_of
 from flor.instrumentation.nodes import Named, used_name
+from flor.instrumentation.protect import protect
 from flor.instrumentation.quiet import Weight, weigh
 from flor.instrumentation.source import Source
 from flor.instrumentation.spans import Span
@@ -43,12 +44,17 @@ def rewrite(source: Source) -> Source:
 
 
 def compile_loops(
-    source: Source, filename: str, make: Make, added: Sequence[Span] = ()
+    source: Source,
+    filename: str,
+    make: Make,
+    added: Sequence[Span] = (),
+    defined: Collection[str] = (),
 ) -> CodeType:
     """Return the code of a rewritten source.
 
     ``make(site, suspends, counted, light)`` gives each SITE; see ``_core.LoopSite``. What counts is
     what a loop is without the ``added`` lines, those of probes: so it was in the run.
+    ``added``: lines of probes, which are protected; ``defined``: names that the program defines.
     Warnings of the compiler about the program's own text are shown once, as Python does.
     """
     compile(source.text, filename, "exec", dont_inherit=True)
@@ -62,7 +68,7 @@ def compile_loops(
             counted = recorded.get(site.body[0], Weight.QUIET)
             made = make(site, lazy[site.call_span], counted, light)
             objects[f"{_MARK}{site.call_span}"] = made
-    tree = _Placer().visit(rewritten.tree)
+    tree = protect(_Placer().visit(rewritten.tree), added, defined)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # "'str' object is not callable"
         code = compile(tree, filename, "exec", dont_inherit=True)

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from flor.replay.session import ReplaySession
 
 
-def compile_file(path: str, added: dict[str, Any]) -> CodeType:
-    """Return the code of one of today's files; ``added``: line ranges of probes, by file."""
+def compile_file(path: str, plan: dict[str, Any]) -> CodeType:
+    """Return the code of one of today's files, its loops visible and its probes protected."""
 
     def make(site: LoopSite, suspends: bool, counted: int, light: bool) -> _core.LoopSite:
         return _core.LoopSite(site.name or "loop", (path, site.call_span), suspends, counted, light)
 
-    spans = [Span(*span) for span in added.get(path, [])]
-    return compile_loops(read_source(path), path, make, spans)
+    spans = [Span(*span) for span in plan["added"].get(path, [])]
+    return compile_loops(read_source(path), path, make, spans, plan["defined"])
 
 
 class Watch:
@@ -39,8 +39,8 @@ class Watch:
     def __init__(self, session: ReplaySession) -> None:
         self.session = session
         self._thread = threading.get_ident()
-        added = session.plan["added"]
-        Importer(session.user.is_user_file, lambda path: compile_file(path, added)).install()
+        plan = session.plan
+        Importer(session.user.is_user_file, lambda path: compile_file(path, plan)).install()
         adapters.install(session.note)
         _core.set_loop_watcher(self.watch)
 

@@ -104,6 +104,7 @@ class Plan:
             "added": question.added,
             "line_map": question.line_map,
             "probe_names": question.probe_names,
+            "defined": question.defined,
             "loops": question.loops,
             "trust": self.trust,
             "log_dir": str(folder / "log"),

@@ -10,6 +10,7 @@ from flor.errors import SourceError
 from flor.history.versions import Version, decoded, read_version
 from flor.instrumentation.compare import Comparison, compare
 from flor.instrumentation.loops import find_loops
+from flor.instrumentation.protect import defined_names
 from flor.instrumentation.reach import Part, Probed, probed_parts
 from flor.instrumentation.rewrite import rewrite
 from flor.instrumentation.source import Source, read_source
@@ -25,13 +26,15 @@ class Question:
     ``added``: line ranges of added statements, by file. ``loops``: each ``flor.loop`` call of the
     program, ``probed`` where an added statement may run inside. ``in_main``, ``in_blocks``,
     ``before``, ``after``, ``anywhere``: whether one may run in the main loop, in a loop inside
-    of it, before or after it, at an unknown place.
+    of it, before or after it, at an unknown place. ``defined``: the functions and classes of the
+    program, by name.
     """
 
     script: Path
     added: dict[str, list[list[int]]] = field(default_factory=dict)
     line_map: dict[str, dict[int, int]] = field(default_factory=dict)
     probe_names: list[str] = field(default_factory=list)
+    defined: list[str] = field(default_factory=list)
     loops: list[dict[str, Any]] = field(default_factory=list)
     in_main: bool = False
     in_blocks: bool = False
@@ -59,6 +62,7 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
         else:
             question.notes.append(f"{name}, part of the recorded version, is not in {root}")
     sources = {path: read_source(str(path)) for path in files}
+    question.defined = sorted(defined_names(sources.values()))
     compared = {path: _compared(path, old, sources[path]) for path, old in files.items()}
     if recorded.meta.get("handsfree"):  # its loops are the program's own
         sources = {path: rewrite(sources[path]) for path in files}

@@ -19,11 +19,15 @@ from typing import Any
 from flor import _core
 from flor.adapters import PACKAGES
 from flor.capture import entropy
+from flor.capture.protection import ProbeGuard
 from flor.errors import CorruptError
 from flor.files import write_json
-from flor.instrumentation.guard import guard_wrapped
+from flor.instrumentation.guard import SKIPPING, guard_wrapped
+from flor.instrumentation.importer import Importer
 from flor.instrumentation.loops import find_loops
-from flor.instrumentation.source import read_source
+from flor.instrumentation.protect import PROTECT, protect
+from flor.instrumentation.source import Source, read_source
+from flor.instrumentation.spans import Span
 from flor.layout import StoreLayout
 from flor.recording import hash_seed, launch
 from flor.recording import session as sessions
@@ -71,10 +75,25 @@ def main(plan_path: str) -> int:
 def _compiled(script: str, plan: dict[str, Any], facts: Facts) -> CodeType:
     """Return today's script with its loops as the run had them, and what skips them."""
     if facts.meta.get("handsfree"):
-        return compile_file(script, plan["added"])
-    source = read_source(script)
+        return compile_file(script, plan)
+    source = _protected(script, plan)
     tree = guard_wrapped(source, find_loops(source))
     code: CodeType = compile(tree, script, "exec")
+    return code
+
+
+def _protected(path: str, plan: dict[str, Any]) -> Source:
+    """Return a file of today's program with its probes protected."""
+    source = read_source(path)
+    spans = [Span(*span) for span in plan["added"].get(path, [])]
+    return Source(path, source.text, protect(source.tree, spans, plan["defined"]))
+
+
+def _probed_module(path: str, plan: dict[str, Any]) -> CodeType | None:
+    """Return the code of a module of a program with flor.loop; None where it holds no probe."""
+    if path not in plan["added"]:
+        return None
+    code: CodeType = compile(_protected(path, plan).tree, path, "exec", dont_inherit=True)
     return code
 
 
@@ -99,7 +118,8 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
         sessions.install(session)
         # Not a method: the walk would take one apart, where a program has it from `import log`.
         flor.log = functools.partial(session.log)
-        vars(builtins)["__flor_skipping__"] = skipping
+        vars(builtins)[SKIPPING] = skipping
+        vars(builtins)[PROTECT] = ProbeGuard(session.user)
         recorded = str(Path(session.facts.meta["script"]).parent)
         if recorded not in sys.path:
             sys.path.insert(1, recorded)
@@ -109,6 +129,9 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
         _set_threads(session.facts.meta.get("threads", {}))
         if session.facts.meta.get("handsfree"):
             Watch(session)
+        elif session.plan["added"]:
+            compiled = functools.partial(_probed_module, plan=session.plan)
+            Importer(session.user.is_user_file, compiled).install()
 
     try:
         arguments = session.plan["argv"]
