@@ -29,6 +29,7 @@ __all__ = [
     "Store",
     "arg",
     "checkpointing",
+    "instrument",
     "load",
     "log",
     "logs",
@@ -77,6 +78,26 @@ def loop(name: str, iterable: Iterable[_T]) -> Iterator[_T]:
     from flor.recording import session
 
     return session.current().loop(name, iterable)
+
+
+def instrument(target: _T) -> _T:
+    """Make the loops of a function visible: contexts of what is logged in them, and blocks that
+    replay restores instead of running. Returns ``target``; also a decorator.
+
+    ``target``: a function, method, class or module of the program, not of an installed package. The
+    main loop is found and checkpointed as under ``flor record``; nothing else is touched. Functions
+    keep their identity: only their code is replaced. Loops of generators are contexts while they
+    run, ``async for`` stays as it is. Again for the same target: no effect. Call it before the loop
+    begins, from the main thread. Raises InvalidError for what is not written in Python or not as in
+    its file now, SourceError for a file that can't be read.
+    """
+    from flor.instrumentation import functions
+    from flor.recording import session
+
+    for function in functions.functions_of(target):
+        if not functions.has_sites(function.__code__, _core.LoopSite):
+            function.__code__ = session.current().instrument(function.__code__) or function.__code__
+    return target
 
 
 def arg(name: str, default: _V) -> _V:

@@ -112,3 +112,15 @@ def test_ctrl_c_reaches_the_program(folder: Path) -> None:
         assert err.endswith("KeyboardInterrupt\n")
         codes.append(as_a_shell_says(process.returncode))
     assert codes == [130, 130]
+
+
+def test_a_script_with_flor_loop_keeps_its_own_future(tmp_path: Path):
+    """flor's own ``from __future__`` is not the program's: its annotations are objects."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "train.py").write_text(
+        "import flor\ndef f(x: int): ...\n"
+        "for epoch in flor.loop('epoch', range(2)): print(f.__annotations__)\n"
+    )
+    out, _, code = both(tmp_path / "work", "train.py")
+    assert "<class 'int'>" in out
+    assert code == 0

@@ -85,7 +85,7 @@ class Program:
             name = used_name(node)
             if name is not None and isinstance(getattr(node, "ctx", None), ast.Load):
                 above = self.parents.get(node)
-                called = isinstance(above, ast.Call) and above.func is node
+                called = isinstance(above, ast.Call) and (above.func is node or instruments(above))
                 bare = isinstance(node, ast.Name) and not self._in_class(node)
                 mentions.setdefault(name, []).append(Mention(node, called, bare))
         return mentions
@@ -147,6 +147,8 @@ class Program:
         """Say whether a decorator leaves the function to be called by its name alone."""
         node = decorator.func if isinstance(decorator, ast.Call) else decorator
         name = used_name(node)
+        if _is_instrument(node):
+            return True
         return name in PLAIN_DECORATORS and name not in self.bodies
 
     def closure(self, names: Iterable[str]) -> set[str]:
@@ -180,6 +182,22 @@ class Program:
                 return each
             inner = each
         return None
+
+
+def instruments(call: ast.Call) -> bool:
+    """Say whether a call is one of ``flor.instrument``: it calls nothing of what it is given."""
+    return _is_instrument(call.func)
+
+
+def calls_instrument(tree: ast.Module) -> bool:
+    """Say whether a program calls ``flor.instrument``, or decorates with it."""
+    return any(_is_instrument(node) for node in ast.walk(tree))
+
+
+def _is_instrument(node: ast.AST) -> bool:
+    """Say whether a node is ``flor.instrument``."""
+    inside = node.value if isinstance(node, ast.Attribute) else None
+    return isinstance(inside, ast.Name) and inside.id == "flor" and used_name(node) == "instrument"
 
 
 def _constant(arguments: Sequence[ast.expr]) -> bool:

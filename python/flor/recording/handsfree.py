@@ -16,12 +16,15 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from flor import _core, adapters
+from flor.adapters.imports import WhenImported
 from flor.adapters.stage import Owner
 from flor.capture.discover import named_objects
 from flor.capture.state import World
 from flor.errors import SourceError
+from flor.instrumentation.functions import check_current, counterpart
 from flor.instrumentation.importer import Importer
 from flor.instrumentation.loops import LoopSite, find_loops
+from flor.instrumentation.program import calls_instrument
 from flor.instrumentation.rewrite import compile_loops
 from flor.instrumentation.source import Source, read_source
 from flor.instrumentation.training import Training
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
 
 
 def is_explicit(source: Source) -> bool:
-    """Whether a program says itself, with ``flor.loop``, what its loops are."""
-    return bool(find_loops(source))
+    """Whether a program says itself, by ``flor.loop`` or ``flor.instrument``, which loops count."""
+    return bool(find_loops(source)) or calls_instrument(source.tree)
 
 
 class Programs:
@@ -42,10 +45,26 @@ class Programs:
 
     def __init__(self) -> None:
         self.training = Training()
+        self._codes: dict[str, CodeType] = {}
 
     def read(self, path: str) -> Source:
         """Return the source of a file; raises SourceError."""
         return read_source(path)
+
+    def visible(self, code: CodeType) -> CodeType | None:
+        """Return the code of one function with its loops visible; raises SourceError, InvalidError.
+
+        None for a function that other code made where it stands now.
+        """
+        path = code.co_filename
+        self.check(code, self.read(path))
+        if path not in self._codes:
+            self._codes[path] = self.compile(path) or code
+        return counterpart(self._codes[path], code)
+
+    def check(self, code: CodeType, source: Source) -> None:
+        """Raise InvalidError where ``code`` was not made from this source."""
+        check_current(code, source)
 
     def compile(self, path: str) -> CodeType | None:
         """Return the code of a file; None where Python is to compile it, and say what is wrong."""
@@ -98,16 +117,27 @@ class Candidate:
 class HandsFree:
     """Watches the loops of the main thread for one recording session."""
 
-    def __init__(self, session: RecordSession, programs: Programs) -> None:
+    def __init__(
+        self, session: RecordSession, programs: Programs, *, everything: bool = True
+    ) -> None:
+        """``everything``: also modules that the program imports, and loops of libraries."""
         self._session = session
         self._programs = programs
         self._best: Candidate | None = None
         self._hooked = False
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._importer = Importer(session.user.is_user_file, self._compile)
-        self._importer.install()
-        self._libraries = adapters.install(session.note)
+        self._libraries: WhenImported | None = None
+        if everything:
+            self._importer.install()
+            self._libraries = adapters.install(session.note)
         _core.set_loop_watcher(self.watch)
+
+    def visible(self, code: CodeType) -> CodeType | None:
+        """Return the code of a function with its loops visible."""
+        found = self._programs.visible(code)
+        _core.set_loop_watcher(self.watch)  # what is known now may give others a promise
+        return found
 
     def _compile(self, path: str) -> CodeType | None:
         """Compile one more file; what is known of it may give loops of other files a promise."""
@@ -119,7 +149,8 @@ class HandsFree:
         """Stop watching."""
         _core.set_loop_watcher(None)
         self._importer.remove()
-        self._libraries.remove()
+        if self._libraries is not None:
+            self._libraries.remove()
 
     def watch(self, loop: _core.Loop) -> Any:
         """Decide what a loop is that begins outside of all others; blocks tell of their end only.

@@ -144,7 +144,7 @@ def run_main(
     sys.path[0] = str(Path.cwd() if spec else Path(path).resolve().parent)
 
     def execute() -> None:
-        exec(code or compile(Path(script).read_bytes(), script, "exec"), main.__dict__)
+        exec(code or _compiled(script), main.__dict__)
 
     prepare()
     return _guarded(execute)
@@ -165,6 +165,12 @@ def _main_module(path: str, spec: ModuleSpec | None) -> types.ModuleType:
         found["__cached__"] = spec.cached
     vars(main).update(found)
     return main
+
+
+def _compiled(script: str) -> types.CodeType:
+    """Compile a script without this file's own ``__future__`` imports."""
+    code: types.CodeType = compile(Path(script).read_bytes(), script, "exec", dont_inherit=True)
+    return code
 
 
 def _absolute(script: str) -> str:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from flor import _core
@@ -53,6 +53,7 @@ class RecordSession:
         self.script = sources.main_script()
         self.user = UserCode(root or str(self.script.parent if self.script else Path.cwd()))
         self._handsfree: HandsFree | None = None
+        self.programs: Programs | None = None  # how flor.instrument reads the program's files
         self.rank = int(os.environ.get("RANK", "0"))
         self._place = (
             0  # whose files of the run are this process's: a run alone has those of rank 0
@@ -391,11 +392,28 @@ class RecordSession:
             }
             self.save()
 
+    def instrument(self, code: CodeType) -> CodeType | None:
+        """Return a function's code with its loops visible; raises InvalidError, SourceError."""
+        path = code.co_filename
+        if not self.user.is_user_file(path):
+            raise InvalidError(
+                f"flor.instrument: {code.co_qualname} is defined in {path}, which is no file of "
+                f"this program (those below {self.user.root}): its source is in no version, so a "
+                "replay could not compare it; name a function of a file of the program"
+            )
+        if self._handsfree is None:
+            self.meta["instrumented"] = True
+            self.save()
+            self.watch_loops(self.programs or Programs(), everything=False)
+        return self._handsfree.visible(code) if self._handsfree else None
+
     # -- without the public calls ------------------------------------------------------------------
 
-    def watch_loops(self, programs: Programs) -> None:
-        """Find the main loop of a program that does not name its loops."""
-        self._handsfree = HandsFree(self, programs)
+    def watch_loops(self, programs: Programs, *, everything: bool = True) -> None:
+        """Find the main loop of a program that does not name its loops; without ``everything``
+        among those of instrumented functions.
+        """
+        self._handsfree = HandsFree(self, programs, everything=everything)
 
     def enter_candidate(self, loop: str, frame: FrameType, library: str | None) -> MainLoop | None:
         """Number the world for a loop that may be the main one; None where that costs too much.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from types import CodeType
 from typing import Any, Protocol
 
 
@@ -20,6 +21,10 @@ class Session(Protocol):
 
     def arg(self, name: str, default: Any) -> Any:
         """Answer ``flor.arg``."""
+        ...
+
+    def instrument(self, code: CodeType) -> CodeType | None:
+        """Answer ``flor.instrument``: code with its loops visible; None leaves it as it is."""
         ...
 
     def enter_checkpointing(self, objects: dict[str, Any], overhead: float | None) -> None:

@@ -40,8 +40,9 @@ class Watch:
         self.session = session
         self._thread = threading.get_ident()
         plan = session.plan
-        Importer(session.user.is_user_file, lambda path: compile_file(path, plan)).install()
-        adapters.install(session.note)
+        if session.facts.meta.get("handsfree"):
+            Importer(session.user.is_user_file, lambda path: compile_file(path, plan)).install()
+            adapters.install(session.note)
         _core.set_loop_watcher(self.watch)
 
     def watch(self, loop: _core.Loop) -> Any:

@@ -64,7 +64,7 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
     sources = {path: read_source(str(path)) for path in files}
     question.defined = sorted(defined_names(sources.values()))
     compared = {path: _compared(path, old, sources[path]) for path, old in files.items()}
-    if recorded.meta.get("handsfree"):  # its loops are the program's own
+    if recorded.meta.get("handsfree") or recorded.meta.get("instrumented"):  # loops as they stand
         sources = {path: rewrite(sources[path]) for path in files}
     for path in files:
         _add_comparison(question, path, compared[path])

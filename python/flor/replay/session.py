@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from flor import _core
@@ -26,10 +26,12 @@ from flor.capture.state import World, digest, encode, shape
 from flor.capture.usercode import UserCode
 from flor.capture.walk import Graph
 from flor.errors import CorruptError, FlorError
+from flor.instrumentation.functions import counterpart
 from flor.query.order import AFTER
 from flor.recording import values
 from flor.recording.streams import WARNINGS
 from flor.replay.facts import Context, Facts
+from flor.replay.handsfree import compile_file
 from flor.replay.probes import Probes
 from flor.replay.view import Places, set_files
 
@@ -125,6 +127,12 @@ class ReplaySession:
             return default
         value = recorded[name]
         return type(default)(value) if isinstance(default, (tuple, set)) else value
+
+    def instrument(self, code: CodeType) -> CodeType | None:
+        """Return a function's code with its loops visible, if the run instrumented any."""
+        if not self.facts.meta.get("instrumented") or not self.user.is_user_file(code.co_filename):
+            return None
+        return counterpart(compile_file(code.co_filename, self.plan), code)
 
     def read_clock(self, name: str, clock: Any, frame: FrameType) -> Any:
         """Serve a recorded clock read; probes read the real clock."""

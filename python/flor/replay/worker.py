@@ -78,7 +78,7 @@ def _compiled(script: str, plan: dict[str, Any], facts: Facts) -> CodeType:
         return compile_file(script, plan)
     source = _protected(script, plan)
     tree = guard_wrapped(source, find_loops(source))
-    code: CodeType = compile(tree, script, "exec")
+    code: CodeType = compile(tree, script, "exec", dont_inherit=True)
     return code
 
 
@@ -127,9 +127,10 @@ def _run(session: ReplaySession, script: str, code: Any, seen_as: str) -> int:
         Clocks(session.user, session.read_clock, PACKAGES)
         _set_entropy(session)
         _set_threads(session.facts.meta.get("threads", {}))
-        if session.facts.meta.get("handsfree"):
+        meta = session.facts.meta
+        if meta.get("handsfree") or meta.get("instrumented"):
             Watch(session)
-        elif session.plan["added"]:
+        if not meta.get("handsfree"):
             compiled = functools.partial(_probed_module, plan=session.plan)
             Importer(session.user.is_user_file, compiled).install()
 

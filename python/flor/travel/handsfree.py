@@ -31,6 +31,9 @@ class RecordedPrograms(Programs):
         """Return the recorded source of a file."""
         return self._sources[path] if path in self._sources else read_source(path)
 
+    def check(self, code: CodeType, source: Source) -> None:
+        """Nothing: modules are made from the recorded files."""
+
     def code(self, path: str) -> CodeType:
         """Return the code of a recorded file; raises SourceError."""
         code = self.compile(path)
@@ -42,8 +45,10 @@ class RecordedPrograms(Programs):
 class TravelWatch(HandsFree):
     """Handles the loops of the main thread: its own way until the session lands, then as any."""
 
-    def __init__(self, session: TravelSession, programs: Programs) -> None:
-        super().__init__(session, programs)
+    def __init__(
+        self, session: TravelSession, programs: Programs, *, everything: bool = True
+    ) -> None:
+        super().__init__(session, programs, everything=everything)
         self._travel = session
         self._begun = False
 

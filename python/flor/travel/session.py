@@ -151,9 +151,9 @@ class TravelSession(RecordSession):
         """The name of the recorded main loop."""
         return str((self.facts.meta.get("main") or {}).get("loop"))
 
-    def watch_loops(self, programs: Programs) -> None:
+    def watch_loops(self, programs: Programs, *, everything: bool = True) -> None:
         """Find the recorded main loop of a program that does not name its loops."""
-        self._handsfree = TravelWatch(self, programs)
+        self._handsfree = TravelWatch(self, programs, everything=everything)
 
     def _may_enter(self, policy: Policy) -> bool:
         return not self.landed or super()._may_enter(policy)

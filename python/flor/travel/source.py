@@ -56,7 +56,8 @@ class RecordedProgram:
         if str(self.script) not in self._sources:
             self._sources[str(self.script)] = self._parse(self.script)
 
-        self.programs = RecordedPrograms(self._sources) if meta.get("handsfree") else None
+        self.handsfree = bool(meta.get("handsfree"))
+        self.programs = RecordedPrograms(self._sources)
 
     def _parse(self, path: Path) -> Source:
         text = importlib.util.decode_source(self.files[path])
@@ -72,10 +73,10 @@ class RecordedProgram:
 
     def code(self, path: str) -> CodeType:
         """Return the code of a file, with its loops visible, or its wrapped ones skippable."""
-        if self.programs is not None:
+        if self.handsfree:
             return self.programs.code(path)
         source = self._sources[path]
-        return compile(guard_wrapped(source, find_loops(source)), path, "exec")
+        return compile(guard_wrapped(source, find_loops(source)), path, "exec", dont_inherit=True)
 
     def direct_loops(self) -> set[tuple[str, Position]]:
         """Return the ``flor.loop`` calls, by file and place, whose items alone a ``for`` gets."""

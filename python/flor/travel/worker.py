@@ -180,7 +180,8 @@ def _start(session: TravelSession, program: RecordedProgram) -> None:
     session.begin()
     sessions.install(session)
     vars(builtins)["__flor_skipping__"] = skipping
-    if program.programs is not None:
+    session.programs = program.programs
+    if program.handsfree:
         session.watch_loops(program.programs)
     ref = session.facts.meta.get("entropy")
     if ref:
