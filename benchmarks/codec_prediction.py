@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import codec_states
-from benchmarks.codec import Array, monotone
-from benchmarks.harness import Report, run_report
+from benchmarks.harness import OUTPUT, Report, run_report
+from flor.bench.suites import codec_states
+from flor.bench.suites.codec import Array, monotone
+from flor.bench.workloads import SMALL
 
+STATES = OUTPUT / "codec_states"
 CHUNK = 16_384  # float32 values
 EPSILON = 1e-8
 
@@ -62,12 +64,12 @@ def row(name: str, role: str, how: str, found: float, plain: float) -> dict[str,
 
 
 def measure(quick: bool) -> Report:
-    if not (codec_states.CACHE / "bf16-3.npz").exists():
-        codec_states.make(codec_states.CACHE)
+    if not (STATES / "bf16-1.npz").exists():
+        codec_states.make(STATES, SMALL)
     report = Report("codec_prediction", "Does a prediction beat the difference to the parent?")
     rows = []
     for name in ("early", "late"):
-        older, newer = codec_states.load(name, 2), codec_states.load(name, 3)
+        older, newer = (codec_states.load(STATES, name, k) for k in (0, 1))
         if quick:
             older, newer = ({r: s[r][:400_000] for r in s} for s in (older, newer))
         floats = [{role: s[role].view(np.float32) for role in s} for s in (older, newer)]

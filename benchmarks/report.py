@@ -1,4 +1,4 @@
-"""Run the benchmarks one after the other, each in its own process, and join their reports.
+"""Run the project's own benchmarks, each in a process of its own, and join their reports.
 
 python -m benchmarks.report [--quick] [--output FOLDER] [NAME...]
 """
@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.harness import OUTPUT, machine_line
+from benchmarks.harness import OUTPUT
+from flor.bench.machine import machine, machine_line
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "codec_states", "harness", "report"}
+NOT_BENCHMARKS = {"__init__", "harness", "report"}
 
 
 def benchmarks() -> list[str]:
@@ -40,7 +41,7 @@ def main() -> int:
         path.read_text() for path in sorted(chosen.output.glob("*.md")) if path.stem != "report"
     ]
     report = chosen.output / "report.md"
-    report.write_text(f"# Benchmarks\n\n{machine_line()}\n\n" + "\n".join(parts))
+    report.write_text(f"# Benchmarks\n\n{machine_line(machine())}\n\n" + "\n".join(parts))
     print(f"wrote {report}" + (f"; FAILED: {', '.join(failed)}" if failed else ""))
     return bool(failed)
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import flor
+from flor import _core
+from flor.capture.checkpoint_file import CheckpointFile
 from flor.errors import CheckpointNotFoundError, ClosedError, InvalidError
 
 
@@ -123,3 +125,29 @@ def test_logger_with_contexts(tmp_path):
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     with pytest.raises(ClosedError):
         log.log("loss", 1.0)
+
+
+def test_one_part_of_a_checkpoint_is_read_alone(tmp_path):
+    net, optimizer = make()
+    with flor.Checkpointer(tmp_path / "s", {"model": net, "optimizer": optimizer}) as ck:
+        train(net, optimizer)
+        ck.save().wait()
+        (entry,) = ck.checkpoints()
+    read = []
+
+    class Counted(CheckpointFile):
+        def region(self, index):
+            read.append(index)
+            return super().region(index)
+
+    store = _core.ChunkStore(str(tmp_path / "s"), readonly=True)
+    file = Counted(store, entry["path"])
+    assert torch.equal(file.state("model", "2.weight"), net[2].weight)
+    assert len(read) == 1
+    moment = optimizer.state[net[0].bias]["exp_avg"]
+    assert torch.equal(file.state("optimizer", "state", 1, "exp_avg"), moment)
+    assert len(read) == 2
+    assert file.state("optimizer", "param_groups")[0]["lr"] == 0.01
+    for missing in (["nothing"], ["model", "nothing"], ["model", "2.weight", "deeper"]):
+        with pytest.raises(KeyError):
+            file.state(*missing)

@@ -61,16 +61,40 @@ class CheckpointFile:
 
     def states(self) -> dict[str, Any]:
         """Return {name: state} of the objects named in ``checkpointing``: copies, on the CPU."""
+        return self._rebuilt(self.graph["roots"].get("states", []))
+
+    def state(self, name: str, *keys: Any) -> Any:
+        """Return ``states()[name][key]...``, of which only the bytes are read.
+
+        Raises KeyError for a name or key that is not there.
+        """
+        item = dict(self.graph["roots"].get("states", []))[name]
+        for key in keys:
+            item = _entry(self.graph["nodes"], item, key)
+        return self._rebuilt([[name, item]])[name]
+
+    def _rebuilt(self, pairs: list[Any]) -> dict[str, Any]:
         graph = self.graph
-        needed = _reached(graph, graph["roots"].get("states", []))
+        needed = _reached(graph, pairs)
         nodes = [
             node if index in needed else ["skip", None] for index, node in enumerate(graph["nodes"])
         ]
         for index in needed:
             _to_cpu(nodes[index])
-        restorer = Restorer({**graph, "nodes": nodes}, self.region)
+        restorer = Restorer({**graph, "nodes": nodes, "roots": {"states": pairs}}, self.region)
         restorer.objects()
         return dict(restorer.root("states"))
+
+
+def _entry(nodes: list[Any], item: Any, key: Any) -> Any:
+    """The item under a key of a dict, given as an item too."""
+    if not (isinstance(item, list) and len(item) == 2 and item[0] == "r"):
+        raise KeyError(key)
+    node = nodes[item[1]]
+    content = ["dict", node[2]] if node[0] == "dict" else node[5] if node[0] == "obj" else None
+    if not content or content[0] != "dict":
+        raise KeyError(key)
+    return {pair[0]: pair[1] for pair in content[1] if not isinstance(pair[0], list)}[key]
 
 
 def _to_cpu(node: list[Any]) -> None:
