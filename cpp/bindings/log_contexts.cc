@@ -130,7 +130,9 @@ PyObject* context_path(PyObject*, PyObject*) {
 constexpr const char kResetDoc[] =
     "context_reset()\n\nLeaves all loops of this thread and forgets their counts.";
 PyObject* context_reset(PyObject*, PyObject*) {
-  this_log_thread().contexts.reset();
+  LogThread& thread = this_log_thread();
+  thread.contexts.reset();
+  leave_all(thread.loops);
   Py_RETURN_NONE;
 }
 

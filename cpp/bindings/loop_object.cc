@@ -183,4 +183,11 @@ void orphan_loops(ThreadLoops& loops) noexcept {
   for (LoopObject* loop : loops.active) loop->owner = nullptr;
 }
 
+void leave_all(ThreadLoops& loops) noexcept {
+  orphan_loops(loops);
+  loops.active.clear();
+  loops.top_level.clear();
+  loops.suspending = 0;
+}
+
 }  // namespace flor::bindings

@@ -101,6 +101,9 @@ void sync_loops(LogThread& thread);
 // A thread ends: its loops belong to nobody from now on. Without the GIL.
 void orphan_loops(ThreadLoops& loops) noexcept;
 
+// The thread is in no loop from now on, and has begun none. Needs the GIL.
+void leave_all(ThreadLoops& loops) noexcept;
+
 // LoopSite, Loop, set_loop_watcher, mark_training (loop_types.cc).
 void add_loop_types(pybind11::module_& module);
 

@@ -137,9 +137,14 @@ def sql(query: str) -> Table:
     return open().sql(query)
 
 
-def load(run: str | None = None, at: dict[str, int] | None = None) -> dict[str, Any]:
-    """Return {name: state} at the end of iteration ``at`` (None: the last checkpoint) of a run."""
-    return open().load(run, at)
+def load(
+    run: str | None = None, at: dict[str, int] | None = None, rank: int | None = None
+) -> dict[str, Any]:
+    """Return {name: state} at the end of iteration ``at`` (None: the last checkpoint) of a run.
+
+    ``rank``: of a run of several; None: the first that has checkpoints.
+    """
+    return open().load(run, at, rank)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flor import _core
+from flor.errors import InvalidError
 from flor.layout import StoreLayout
 
 if TYPE_CHECKING:
@@ -47,16 +49,32 @@ class Store:
 
         return query.checkpoints(self._layout, run)
 
-    def load(self, run: str | None = None, at: dict[str, int] | None = None) -> dict[str, Any]:
+    def load(
+        self,
+        run: str | None = None,
+        at: dict[str, int] | None = None,
+        rank: int | None = None,
+    ) -> dict[str, Any]:
         """Return {name: state} at the end of iteration ``at``; see :func:`flor.load`.
 
-        Raises RunNotFoundError, CheckpointNotFoundError (it names the nearest), CorruptError.
+        Raises RunNotFoundError, CheckpointNotFoundError (it names the nearest), CorruptError,
+        InvalidError for a rank that the run does not have.
         """
         from flor.capture.checkpoint_file import find_checkpoint
 
         found = self._layout.resolve(run)
         store = _core.ChunkStore(self.path, readonly=True)
-        return find_checkpoint(store, self._layout.checkpoint_paths(found), at).states()
+        return find_checkpoint(store, self._checkpoints_of(found, rank), at).states()
+
+    def _checkpoints_of(self, run: str, rank: int | None) -> list[Path]:
+        """Return the manifests of a rank; None: of the first one that has any."""
+        ranks = self._layout.ranks(run)
+        if rank is not None and rank not in ranks:
+            there = ", ".join(map(str, ranks))
+            raise InvalidError(f"run {run} has no rank {rank}; its ranks: {there}")
+        chosen = ranks if rank is None else [rank]
+        every = (self._layout.checkpoint_paths(run, one) for one in chosen)
+        return next((paths for paths in every if paths), [])
 
     def __repr__(self) -> str:
         return f"flor.open({self.path!r})"

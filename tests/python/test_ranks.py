@@ -7,14 +7,16 @@ statement is added for the replay; the oracle has it from the start.
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
-from oracle import Row, expect, flor, logs
+from oracle import Row, checksums, expect, flor, logs
 
 PROGRAMS = Path(__file__).parents[1] / "workloads" / "ranks"
 _ASK = re.compile(r"# ask\(\w+\): ")
@@ -25,74 +27,97 @@ class Case:
     """A program and how it is started; the ranks that it has then."""
 
     program: str
-    words: tuple[str, ...]
-    ranks: tuple[int, ...]
-    states: int  # compared at least, over all ranks
+    launcher: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = (0, 1)
+    states: int = 10  # compared at least, over all ranks
+
+    def write(self, folder: Path, *, asking: bool = False) -> None:
+        source = (PROGRAMS / f"{self.program}.py").read_text()
+        folder.mkdir(exist_ok=True)
+        (folder / "train.py").write_text(_ASK.sub("", source) if asking else source)
+
+    def record(self, folder: Path) -> None:
+        words = (*self.launcher, "train.py", "--lr", "0.05", *self.arguments)
+        expect(0, flor("record", "--overhead", "inf", *words, cwd=folder, store=folder / ".flor"))
+
+    def __str__(self) -> str:
+        return "-".join([self.program, *self.arguments[1:]])
 
 
-CASES = [
-    Case("ddp", ("-m", "torch.distributed.run", "--nproc_per_node", "2"), (0, 1), 8),
-]
+DDP = Case("ddp", ("-m", "torch.distributed.run", "--nproc_per_node", "2"))
+# Rank 1 says nothing and leaves nothing.
+FORKED = Case("workers", arguments=("--method", "fork"), ranks=(0, 2, 3))
+CASES = [DDP, FORKED]
+if os.environ.get("FLOR_FULL"):
+    CASES.append(Case("workers", arguments=("--method", "spawn"), ranks=(0, 2, 3)))
+    CASES.append(Case("workers", arguments=("--method", "forkserver"), ranks=(0, 2, 3)))
+    CASES.append(Case("torch_spawn", ranks=(0, 1, 2)))
 
 
-def write(case: Case, folder: Path, *, asking: bool = False) -> None:
-    source = (PROGRAMS / f"{case.program}.py").read_text()
-    folder.mkdir(exist_ok=True)
-    (folder / "train.py").write_text(_ASK.sub("", source) if asking else source)
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory):
+    @cache
+    def get(case: Case, asking: bool = False) -> Path:
+        folder = tmp_path_factory.mktemp("ranks") / "work"
+        case.write(folder, asking=asking)
+        case.record(folder)
+        return folder
 
-
-def record(case: Case, folder: Path) -> subprocess.CompletedProcess[str]:
-    words = (*case.words, "train.py", "--lr", "0.05")
-    return expect(0, flor("record", *words, cwd=folder, store=folder / ".flor"))
+    return get
 
 
 def said(rows: Iterable[Row], *, asked: bool) -> dict[int, list[tuple[str, str]]]:
-    """What the program said (asked: what was asked of it), by rank, in order."""
+    """What the program said (asked: what was asked of it), by rank, in order; no durations."""
     found: dict[int, list[tuple[str, str]]] = {}
     for row in rows:
-        if str(row["value"]).startswith("ASK") == asked:
-            answer = (json.dumps(row["context"]), f"{row['name']} {row['value']}")
+        text = str(row["value"])
+        if text.startswith("ASK") == asked and not text.startswith("took"):
+            answer = (json.dumps(row["context"]), f"{row['name']} {text}")
             found.setdefault(row["rank"], []).append(answer)
     return found
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.program)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_replay_of_all_ranks_answers_what_the_modified_program_says(
-    case: Case, tmp_path: Path
+    case: Case, recorded, tmp_path: Path
 ) -> None:
-    plain, asking = tmp_path / "plain", tmp_path / "asking"
-    for folder in (plain, asking):
-        write(case, folder, asking=folder is asking)
-        record(case, folder)
+    plain, asking = recorded(case), recorded(case, asking=True)
     rows, oracle = logs(plain / ".flor", plain), logs(asking / ".flor", asking)
     assert said(rows, asked=False) == said(oracle, asked=False)
     assert sorted(said(rows, asked=False)) == list(case.ranks)
 
-    report = tmp_path / "report.json"
-    write(case, plain, asking=True)
-    done = expect(0, flor("replay", "--report", report, cwd=plain, store=plain / ".flor"))
+    work, report = tmp_path / "work", tmp_path / "report.json"
+    shutil.copytree(plain, work)
+    case.write(work, asking=True)
+    before = [checksums(work), checksums(work, store=True)]
+    words = ("replay", "--script", work / "train.py", "--report", report)
+    done = expect(0, flor(*words, cwd=work, store=work / ".flor"))
+    assert [checksums(work), checksums(work, store=True)] == before
     told = json.loads(report.read_text())
     assert told["verdict"] == "verified", done.stdout
     assert told["compared"] == len(rows)
     assert told["states_compared"] >= case.states
-    found = said(logs(plain / ".flor", plain), asked=True)
+    found = said(logs(work / ".flor", work), asked=True)
     assert found == said(oracle, asked=True)
-    assert all(found.values())
+    assert sorted(found) == [rank for rank in case.ranks if found.get(rank)]
 
 
-def test_one_recording_asked_in_other_ways(tmp_path: Path) -> None:
+def test_other_questions_to_a_run_of_ranks(recorded, tmp_path: Path) -> None:
     """What differs names its rank; the verbs that need one process refuse."""
-    case = CASES[0]
-    write(case, tmp_path)
-    record(case, tmp_path)
-    store = tmp_path / ".flor"
+    work = tmp_path / "work"
+    shutil.copytree(recorded(DDP), work)
+    store = work / ".flor"
     for words in (("resume",), ("fork", "latest", "--at", "epoch=1"), ("shell", "--at", "epoch=1")):
-        done = expect(2, flor(*words, cwd=tmp_path, store=store))
+        done = expect(2, flor(*words, cwd=work, store=store))
         assert "has 2 ranks" in done.stderr and "flor replay" in done.stderr
+    shown = expect(0, flor("show", cwd=work, store=store)).stdout
+    assert re.search(r"^ +1: completed, pid \d+, 3 × epoch$", shown, re.MULTILINE)
 
-    source = (tmp_path / "train.py").read_text()
-    (tmp_path / "train.py").write_text(source.replace("100 + rank", "100 + 2 * rank"))
+    source = (work / "train.py").read_text()
+    (work / "train.py").write_text(source.replace("100 + rank", "100 + 2 * rank"))
     report = tmp_path / "report.json"
-    expect(3, flor("replay", "--force", "--report", report, cwd=tmp_path, store=store))
+    words = ("replay", "--script", work / "train.py", "--force", "--report", report)
+    expect(3, flor(*words, cwd=work, store=store))
     differing = json.loads(report.read_text())["differences"]
     assert {one["rank"] for one in differing} == {0, 1}

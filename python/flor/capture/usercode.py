@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
 import sys
 import sysconfig
 from pathlib import Path
@@ -11,6 +12,10 @@ _OURS = str(Path(__file__).resolve().parent.parent)
 _SYSTEM = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib")}
 )
+
+# Where the program of a process that multiprocessing started begins; forked, it has its parent's
+# frames below, which never go on in it.
+_BOTTOM = multiprocessing.process.BaseProcess._bootstrap.__code__  # type: ignore[attr-defined]
 
 
 class UserCode:
@@ -67,7 +72,7 @@ class UserCode:
         found = []
         frame = innermost
         main = vars(sys.modules["__main__"])
-        while frame is not None:
+        while frame is not None and frame.f_code is not _BOTTOM:
             ours = frame.f_globals is main or self.is_user_file(frame.f_code.co_filename)
             if ours and frame.f_code.co_name != "<module>":
                 found.append(frame)

@@ -26,7 +26,8 @@ def show(run: str, store: Path | None) -> None:
     layout = open_store(store)
     run = layout.resolve(run)
     meta = layout.read_run(run)
-    lines = [*_head(run, meta), *_troubles(meta), *_checkpoints(layout, run)]
+    lines = [*_head(run, meta), *_ranks(layout, run), *_troubles(meta)]
+    lines += _checkpoints(layout, run)
     lines += [*_names(layout, run), *_replays(layout, run)]
     click.echo("\n".join(lines))
 
@@ -48,13 +49,27 @@ def _head(run: str, meta: dict[str, Any]) -> list[str]:
     for resume in meta.get("resumes") or []:
         when = show_time(resume.get("time"))
         lines.append(_field("resumed", f"{when}, from {_place(resume)}"))
-    if (meta.get("world") or 1) > 1:
-        lines.append(_field("ranks", meta["world"]))
     where = f"{meta.get('host', '')} pid {meta.get('pid', '')} python {meta.get('python', '')}"
     lines.append(_field("process", where))
     for name, value in (meta.get("args") or {}).items():
         lines.append(_field("arg", f"{name} = {json.dumps(value)}"))
     return [*lines, *_overhead(meta)]
+
+
+def _ranks(layout: StoreLayout, run: str) -> list[str]:
+    """Name the processes of a run of several ranks."""
+    ranks = layout.ranks(run)
+    metas = {rank: layout.read_rank(run, rank) for rank in ranks}
+    world = max([len(ranks), *(meta.get("world") or 1 for meta in metas.values())])
+    if world == 1:
+        return []
+    lines = [_field("ranks", f"{len(ranks)}" + (f" of {world}" if world > len(ranks) else ""))]
+    for rank, meta in metas.items():
+        main = meta.get("main") or {}
+        loop, done = main.get("loop"), main.get("iterations")
+        trained = f", {done if done is not None else '?'} × {loop}" if loop else ""
+        lines.append(_field("", f"{rank}: {_status(meta)}, pid {meta.get('pid')}{trained}"))
+    return lines
 
 
 def _place(told: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ def sql(query: str, store: Path | None, form: str | None, output: Path | None) -
     logs(run, rank, origin, context, name, value, time, and a column a loop)
     wide(run, rank, a column a loop, occurrence, a column a name)
     runs(run, script, argv, status, started, seconds, version, parent, args, modules, inputs)
-    checkpoints(run, context, bytes, stored, time)
+    checkpoints(run, rank, context, bytes, stored, time)
 
     \b
     Example:  flor sql "SELECT epoch, avg(value) FROM logs WHERE name = 'loss' GROUP BY epoch"

@@ -19,6 +19,7 @@ _EXACT = 2**53
 CHECKPOINT_SCHEMA = pa.schema(
     [
         ("run", pa.string()),
+        ("rank", pa.int64()),
         ("context", pa.list_(_STEP)),
         ("bytes", pa.int64()),
         ("stored", pa.int64()),
@@ -89,24 +90,29 @@ def _arg_field(name: str, values: list[Any]) -> tuple[pa.Field, pa.Array]:
 
 
 def checkpoint_rows(layout: StoreLayout, run: str) -> list[dict[str, Any]]:
-    """Return what the manifests of a run (exact id) say: context, bytes, stored, time, path.
+    """Return what the manifests of a run (exact id) say: rank, context, bytes, stored, time, path.
 
     ``bytes`` counts the state, ``stored`` what it took on disk beyond what was there. Raises
     CorruptError.
     """
     from flor import _core
 
-    paths = layout.checkpoint_paths(run)
+    ranks = layout.ranks(run)
+    paths = [(rank, path) for rank in ranks for path in layout.checkpoint_paths(run, rank)]
     if not paths:
         return []
     store = _core.ChunkStore(str(layout.root), readonly=True)
-    return [_checkpoint_row(_core.CheckpointReader(store, str(path)), run, path) for path in paths]
+    return [
+        _checkpoint_row(_core.CheckpointReader(store, str(path)), run, rank, path)
+        for rank, path in paths
+    ]
 
 
-def _checkpoint_row(reader: Any, run: str, path: Path) -> dict[str, Any]:
+def _checkpoint_row(reader: Any, run: str, rank: int, path: Path) -> dict[str, Any]:
     context = json.loads(bytes(reader.meta) or b"{}").get("context") or []
     return {
         "run": run,
+        "rank": rank,
         "context": [{"loop": step[0], "index": step[1]} for step in context],
         "bytes": reader.raw_bytes,
         "stored": reader.stored_bytes,
@@ -118,7 +124,7 @@ def _checkpoint_row(reader: Any, run: str, path: Path) -> dict[str, Any]:
 def checkpoints_table(layout: StoreLayout, run: str | None = None) -> Table:
     """Return a row a checkpoint of one run (id, prefix, 'latest') or, with None, of all.
 
-    Columns: run, context, bytes, stored, time. Raises RunNotFoundError, AmbiguousRunError,
+    Columns: run, rank, context, bytes, stored, time. Raises RunNotFoundError, AmbiguousRunError,
     CorruptError.
     """
     runs = layout.run_ids() if run is None else [layout.resolve(run)]

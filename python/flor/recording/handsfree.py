@@ -7,6 +7,7 @@ optimizer stepped, else one that logged; among equals the longest.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import threading
@@ -126,7 +127,7 @@ class HandsFree:
         self._best: Candidate | None = None
         self._hooked = False
         self._pid, self._thread = os.getpid(), threading.get_ident()
-        self._importer = Importer(session.user.is_user_file, self._compile)
+        self._importer = Importer(session.user.is_user_file, self.compile)
         self._libraries: WhenImported | None = None
         if everything:
             self._importer.install()
@@ -139,11 +140,23 @@ class HandsFree:
         _core.set_loop_watcher(self.watch)  # what is known now may give others a promise
         return found
 
-    def _compile(self, path: str) -> CodeType | None:
+    def compile(self, path: str) -> CodeType | None:
         """Compile one more file; what is known of it may give loops of other files a promise."""
         code = self._programs.compile(path)
         _core.set_loop_watcher(self.watch)
         return code
+
+    def in_child(self, session: RecordSession) -> HandsFree:
+        """Return what watches a forked child, where another session records."""
+        child = copy.copy(self)
+        child._session, child._best = session, None
+        child._pid, child._thread = os.getpid(), threading.get_ident()
+        child._importer = Importer(session.user.is_user_file, child.compile)
+        if self._importer in sys.meta_path:
+            self._importer.remove()
+            child._importer.install()
+        _core.set_loop_watcher(child.watch)
+        return child
 
     def remove(self) -> None:
         """Stop watching."""

@@ -31,6 +31,11 @@ def pop_loop(loop: Any) -> None:
     _active.refs = [weakref.ref(other) for other in active_loops() if other is not loop]
 
 
+def leave_all() -> None:
+    """Note that no loop runs: a forked child is in none of its parent's."""
+    _active.refs = []
+
+
 def known_length(iterable: Any) -> int:
     """Return how many items a loop has, -1 where that is not known; asks built-in types only."""
     return len(iterable) if type(iterable) in (range, list, tuple) else -1

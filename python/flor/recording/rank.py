@@ -51,6 +51,8 @@ class Handover:
 class RankSession(RecordSession):
     """Records this process as a rank of a run that another process has begun."""
 
+    _joined = True
+
     def __init__(self, handover: Handover, root: str | None = None) -> None:
         layout = StoreLayout.open(handover.store)
         options = Options(Path(handover.store), **handover.options)

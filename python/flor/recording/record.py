@@ -22,9 +22,10 @@ from flor.capture.state import World
 from flor.capture.usercode import UserCode
 from flor.errors import FlorError, InvalidError, StorageError
 from flor.files import storage_error
-from flor.layout import StoreLayout, boot_id
+from flor.layout import StoreLayout, boot_id, run_status
 from flor.recording import hash_seed, machine, sources, values
 from flor.recording.arguments import converted, is_json
+from flor.recording.children import Children, Rank, was_terminated
 from flor.recording.clocks import Clocks
 from flor.recording.folder import Folder
 from flor.recording.handsfree import HandsFree, Programs
@@ -43,6 +44,8 @@ _WARM_UP_BYTES = 8 << 20
 
 class RecordSession:
     """Records this process as one run. Made by the first flor call, ended at exit."""
+
+    _joined = False  # whether the run was begun by another process
 
     def __init__(
         self, layout: StoreLayout, options: Options, run: str | None = None, root: str | None = None
@@ -69,6 +72,9 @@ class RecordSession:
         self._troubles = Troubles(self.run, options.strict)
         self._finished = False
         self._begun_loops: Counter[str] = Counter()  # outside of all others, by name
+        self._children: Children | None = None
+        self._heir: RecordSession | None = None  # in a forked child, what records that
+        self._started = time.time()
         self._begun = time.monotonic()
         self.meta: dict[str, Any] = {}
 
@@ -112,6 +118,14 @@ class RecordSession:
         self._hook = sys.excepthook
         sys.excepthook = self._excepted
         os.register_at_fork(after_in_child=self._forked)
+        if self.rank == 0 and not self._joined:
+            self._children = Children(self.user, self._rank_of_child)
+            self._children.install()
+
+    def _rank_of_child(self, number: int) -> Rank:
+        from flor.recording.child import ChildRank
+
+        return ChildRank.of(self, number)
 
     def _new_writer(self) -> _core.LogWriter:
         folder, who = self.layout.log_dir(self.run), f"r{self.rank}-{os.getpid()}"
@@ -130,7 +144,7 @@ class RecordSession:
             "cwd": str(Path.cwd()),
             "status": "running",
             "exit_code": None,
-            "started": time.time(),
+            "started": self._started,
             "seconds": 0.0,
             "version": self._save_version(),
             "parent": None,
@@ -148,7 +162,7 @@ class RecordSession:
             "packages": machine.packages(),
             "threads": {},
             **hash_seed.facts(),
-            "entropy": self.store().put(json.dumps(entropy.choose()).encode()).hex(),
+            "entropy": self.store().put(json.dumps(self._entropy()).encode()).hex(),
             **self._files_found(),
             "options": self.options.content(),
             "overhead": {},
@@ -156,6 +170,10 @@ class RecordSession:
             "errors": [],
             "notes": [],
         }
+
+    def _entropy(self) -> dict[str, Any]:
+        """Return the random states that the program starts from."""
+        return entropy.choose()
 
     def _files_found(self) -> dict[str, Any]:
         """Return what the working folder held when the run began."""
@@ -191,6 +209,8 @@ class RecordSession:
         if self.meta["status"] != "running":
             status, exit_code = self.meta["status"], self.meta["exit_code"]
         self._detach()
+        if self._children is not None:
+            status = self._with_children(status, self._children)
         self._end_checkpoints()
         self._close_log()
         self.meta |= {"status": status, "exit_code": exit_code}
@@ -203,6 +223,23 @@ class RecordSession:
         self._reserve.release()
         self.save()
 
+    def _with_children(self, status: str, children: Children) -> str:
+        """Note how the ranks of this process's children ended; return the status of the whole."""
+        for rank, code in children.ended_by().items():
+            try:
+                meta = self.layout.read_rank(self.run, rank)
+                how = run_status(meta)
+                if how == "killed":
+                    self.layout.write_rank(
+                        self.run, rank, meta | {"status": how, "exit_code": code}
+                    )
+            except FlorError:  # it recorded nothing
+                continue
+            if how in ("failed", "killed") and not was_terminated(code):
+                self.note(f"rank {rank} {'was killed' if how == 'killed' else 'failed'} ({code})")
+                status = how if status == "completed" else status
+        return status
+
     def _detach(self) -> None:
         """Put everything back that :meth:`_attach` took hold of."""
         if main := self.meta.get("main"):
@@ -210,6 +247,8 @@ class RecordSession:
             main["begun"] = max(watched, self._begun_loops[main["loop"].partition("#")[0]])
         if self._handsfree is not None:
             self._handsfree.remove()
+        if self._children is not None:
+            self._children.remove()
         self._streams.remove()
         self._clocks.remove()
         sys.excepthook = self._hook
@@ -455,6 +494,8 @@ class RecordSession:
             self._named.pop()
 
     def _read_clock(self, name: str, clock: Any, frame: FrameType) -> Any:
+        if self._heir is not None:
+            return self._heir._read_clock(name, clock, frame)
         value = clock()
         if os.getpid() == self._pid:
             _core.log_encoded(CLOCK + name, JSON_KIND, json.dumps(value).encode())

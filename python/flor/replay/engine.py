@@ -128,14 +128,8 @@ def start(
     ``places``: the temporary folder outside of the store, and what else the worker is to use
     instead of its own. ``environment``: what it finds beside the run's.
     """
-    content = plan.worker(number, folder) | places
+    path = prepare(plan, number, folder, places)
     try:
-        Path(content["temporary"]).mkdir(exist_ok=True)
-        for part in ("log/records", "log/probes"):
-            (folder / part).mkdir(parents=True)
-        Path(content["scratch"]).mkdir(exist_ok=True)
-        path = folder / "plan.json"
-        path.write_text(json.dumps(content), encoding="utf-8")
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             return subprocess.Popen(
                 [sys.executable, "-m", "flor.replay.worker", str(path)],
@@ -147,6 +141,21 @@ def start(
             )
     except OSError as cause:
         raise storage_error(cause, folder, "start a worker in") from cause
+
+
+def prepare(plan: Plan, number: int, folder: Path, places: dict[str, Any]) -> Path:
+    """Make the folder of a worker and return the plan file in it; as :func:`start`."""
+    content = plan.worker(number, folder) | places
+    try:
+        Path(content["temporary"]).mkdir(exist_ok=True)
+        for part in ("log/records", "log/probes"):
+            (folder / part).mkdir(parents=True)
+        Path(content["scratch"]).mkdir(exist_ok=True)
+        path = folder / "plan.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+    except OSError as cause:
+        raise storage_error(cause, folder, "start a worker in") from cause
+    return path
 
 
 def worker_environment(meta: dict[str, Any]) -> dict[str, str]:
@@ -172,13 +181,15 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def outcome_of(number: int, folder: Path, process: subprocess.Popen[bytes]) -> Outcome:
-    """Return what became of an ended worker."""
+def outcome_of(number: int, folder: Path, process: subprocess.Popen[bytes] | None) -> Outcome:
+    """Return what became of an ended worker; ``process``: None where another worker started it."""
     result: dict[str, Any] = {}
     path = folder / "result.json"
     if path.exists():
         with contextlib.suppress(CorruptError):
             result = read_json(path)
+    if process is None:
+        return Outcome(number, folder, 0 if result else -1, int(result.get("pid") or 0), result)
     return Outcome(number, folder, process.returncode, process.pid, result)
 
 

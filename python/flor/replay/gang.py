@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from flor.errors import ReplayError
-from flor.replay.engine import POLL_SECONDS, Outcome, end_group, outcome_of, start
+from flor.layout import run_status
+from flor.replay.engine import POLL_SECONDS, Outcome, end_group, outcome_of, prepare, start
 from flor.replay.plan import Plan, make_plan
 from flor.replay.question import ask
 from flor.replay.recorded import RecordedRun
@@ -69,21 +70,39 @@ def execute_ranks(plan: Plan, folder: Path) -> list[Outcome]:
     with temporary:
         shared = {"temporary": temporary.name, "scratch": str(folder / "scratch"), "shared": True}
         try:
-            port = str(_free_port())
-            for one in plan.ranks:
-                rank = one.recorded.rank
-                how = environment_of(one.recorded.meta, port)
-                running[rank] = start(one, 0, folder / str(rank), shared, how)
+            if plan.recorded.meta.get("how"):
+                port = str(_free_port())
+                for one in plan.ranks:
+                    rank = one.recorded.rank
+                    how = environment_of(one.recorded.meta, port)
+                    running[rank] = start(one, 0, folder / str(rank), shared, how)
+            else:  # the first one starts the others itself
+                children = {
+                    one.recorded.rank: str(prepare(one, 0, folder / str(one.recorded.rank), shared))
+                    for one in plan.others
+                }
+                shared = shared | {"children": children}
+                running[0] = start(plan, 0, folder / "0", shared)
             _wait(running.values())
         finally:
             for process in running.values():
                 end_group(process)
                 process.wait()
     found = [
-        replace(outcome_of(0, folder / str(rank), process), rank=rank)
-        for rank, process in running.items()
+        replace(
+            outcome_of(0, folder / str(one.recorded.rank), running.get(one.recorded.rank)),
+            rank=one.recorded.rank,
+        )
+        for one in plan.ranks
     ]
+    found = [_ended(plan.of_rank(outcome.rank), outcome) for outcome in found]
     return sorted(found, key=lambda outcome: (outcome.died, outcome.rank))
+
+
+def _ended(plan: Plan, outcome: Outcome) -> Outcome:
+    """Return the outcome of a rank that was ended from outside, as it was in the run: it counts."""
+    same = outcome.died and run_status(plan.recorded.meta) == "killed"
+    return replace(outcome, result={"ok": True, "ended": True}) if same else outcome
 
 
 def environment_of(meta: dict[str, Any], port: str) -> dict[str, str]:
@@ -121,6 +140,10 @@ def verify_ranks(plan: Plan, outcomes: list[Outcome]) -> Verification:
     for one in plan.ranks:
         rank = one.recorded.rank
         mine = [outcome for outcome in outcomes if outcome.rank == rank]
+        if any(outcome.result.get("ended") for outcome in mine):
+            ended = Verification(notes=[f"rank {rank} was ended from outside, here and in the run"])
+            _add(whole, rank, ended, any(outcome.probes for outcome in mine))
+            continue
         _add(whole, rank, verify(one, mine), any(outcome.probes for outcome in mine))
     return whole
 

@@ -36,11 +36,11 @@ def compile_file(path: str, plan: dict[str, Any]) -> CodeType:
 class Watch:
     """Handles the loops of the main thread for one replay session."""
 
-    def __init__(self, session: ReplaySession) -> None:
+    def __init__(self, session: ReplaySession, *, forked: bool = False) -> None:
         self.session = session
         self._thread = threading.get_ident()
         plan = session.plan
-        if session.facts.meta.get("handsfree"):
+        if session.facts.meta.get("handsfree") and not forked:  # else the parent's are in place
             Importer(session.user.is_user_file, lambda path: compile_file(path, plan)).install()
             adapters.install(session.note)
         _core.set_loop_watcher(self.watch)

@@ -107,6 +107,7 @@ class Plan:
             "defined": question.defined,
             "loops": question.loops,
             "trust": self.trust,
+            "children": {},
             "log_dir": str(folder / "log"),
             "result": str(folder / "result.json"),
             "scratch": str(folder / "scratch"),

@@ -74,7 +74,7 @@ class ReplaySession:
             "ok": False, "refused": None, "error": None, "exit_code": 0, "prologues": 1,
             "executed": {},
             "blocks": [], "states": [], "skipped": [], "notes": [], "phases": {},
-            "damage": [],
+            "damage": [], "pid": os.getpid(),
         }  # fmt: skip
         self._named: list[dict[str, Any]] = []
         self._main: Any = None

@@ -78,8 +78,8 @@ def _choose(
     every: list[Saved] = []
     stay: set[Path] = set()
     fixed: set[Path] = set()
-    for run in runs:
-        saved = saved_checkpoints(layout, store, run)
+    for run, rank in [(each, rank) for each in runs for rank in layout.ranks(each)]:
+        saved = saved_checkpoints(layout, store, run, rank)
         kept, notes = kept_by_rules(layout, saved, keep)
         every += saved
         stay |= kept
@@ -107,13 +107,12 @@ def _drop(layout: StoreLayout, run: str, done: Collected) -> None:
             done.dropped = [one for one in done.dropped if one.run != run]
             done.kept += len(mine)
         if alone and not done.dry:
-            _remove_manifests(layout.checkpoint_dir(run), mine)
+            for folder in {one.path.parent for one in mine}:
+                _remove_manifests(folder, [one for one in mine if one.path.parent == folder])
             _remove_unfinished(layout, run)
 
 
 def _remove_manifests(folder: Path, dropped: list[Saved]) -> None:
-    if not dropped:
-        return
     try:
         for one in dropped:
             one.path.unlink(missing_ok=True)

@@ -89,10 +89,12 @@ def _count(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[1-9]\d{0,17}", text) else None
 
 
-def saved_checkpoints(layout: StoreLayout, store: _core.ChunkStore, run: str) -> list[Saved]:
-    """Return the checkpoints of a run, by number; raises CorruptError."""
+def saved_checkpoints(
+    layout: StoreLayout, store: _core.ChunkStore, run: str, rank: int = 0
+) -> list[Saved]:
+    """Return the checkpoints of a rank of a run, by number; raises CorruptError."""
     found = []
-    for path in layout.checkpoint_paths(run):
+    for path in layout.checkpoint_paths(run, rank):
         with contextlib.suppress(NotFoundError):  # dropped meanwhile by its own run
             found.append(_saved(store, run, path))
     return found
