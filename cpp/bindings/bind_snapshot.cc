@@ -57,6 +57,11 @@ class LiveSnapshotter {
   void warm_up(std::size_t bytes) {
     without_gil([&] { snapshotter_.warm_up(bytes); });
   }
+  double held_seconds() {
+    const LiveStats stats = snapshotter_.stats().live;
+    const std::uint64_t held_ns = stats.settle_ns + stats.fault_ns;
+    return static_cast<double>(held_ns - std::exchange(told_ns_, held_ns)) * 1e-9;
+  }
   const Snapshotter& core() const noexcept { return snapshotter_; }
 
  private:
@@ -78,6 +83,7 @@ class LiveSnapshotter {
   }
 
   Snapshotter snapshotter_;
+  std::uint64_t told_ns_ = 0;
   std::vector<std::pair<std::shared_ptr<Pending>, std::vector<BufferView>>> held_;
 };
 
@@ -146,6 +152,8 @@ void bind_snapshot(py::module_& module) {
           "how: 0 copied now, 1 read until settle(), 2 read until the first write.")
       .def("settle", &LiveSnapshotter::settle,
            "Buffers captured with contract 1 may be written after this.")
+      .def("held_seconds", &LiveSnapshotter::held_seconds,
+           "How long writers waited, in settle() or at a first write, since this was last asked.")
       .def("warm_up", &LiveSnapshotter::warm_up, py::arg("nbytes"),
            "Touch staging memory in the background, so that the first take finds it warm.")
       .def("stats", [](const LiveSnapshotter& self) { return to_python(self.core().stats()); })

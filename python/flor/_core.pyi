@@ -271,6 +271,10 @@ class Snapshotter:
         """
         Wait until nothing is in flight.
         """
+    def held_seconds(self) -> float:
+        """
+        How long writers waited, in settle() or at a first write, since this was last asked.
+        """
     def settle(self) -> None:
         """
         Buffers captured with contract 1 may be written after this.

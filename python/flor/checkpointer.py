@@ -104,6 +104,7 @@ class Checkpointer(Closes):
             return
         if pending.error:
             raise FlorError(f"a checkpoint was lost: {pending.error}")
+        self._policy.waited(self._snapshotter.held_seconds())
         self._policy.finished(pending.background_cpu_seconds, 1.0, pending.stored_bytes)
         if pending is self._thinned:  # what the user saved by hand is never dropped
             path = Path(pending.path)

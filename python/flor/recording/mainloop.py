@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from flor import _core
+from flor.capture import writers
 from flor.capture.state import World, digest, encode, shape
 from flor.capture.walk import Graph
 from flor.errors import CaptureError
@@ -99,6 +100,7 @@ class MainLoop:
         self._number: int = before._number if before else 0
         self._turns: Counter[str] = Counter()
         self._pending: dict[str, tuple[_core.Pending, float, float]] = {}
+        self._snapshot = writers.choice()
         self._sampled = False
         self._failed = False
 
@@ -262,6 +264,7 @@ class MainLoop:
         begun = time.perf_counter()
         try:
             files, removed = self._sink.changed_files()
+            contracts = b"\0" + self.world.contracts(graph, self._snapshot)
             self.world.add_states(graph)
             number = self._number
             first_file = len(graph.regions.views) + 1
@@ -276,7 +279,9 @@ class MainLoop:
             }
             buffers = [head, *graph.regions.views, *files.values()]
             path = self._sink.checkpoint_path(number)
-            pending = self._sink.snapshotter().take(buffers, path, json.dumps(meta).encode())
+            snapshotter = self._sink.snapshotter()
+            writers.watch(snapshotter)
+            pending = snapshotter.take(buffers, path, json.dumps(meta).encode(), contracts)
         except (OSError, ValueError, TypeError) as error:
             self._sink.trouble(f"a checkpoint was not taken: {error}")
             return None
@@ -294,6 +299,7 @@ class MainLoop:
             if pending.error:
                 self._sink.trouble(f"a checkpoint was lost: {pending.error}")
                 continue
+            self._policy.waited(self._sink.snapshotter().held_seconds())
             work = pending.background_cpu_seconds
             elapsed = max(1e-6, time.perf_counter() - wall)
             busy = max(0.0, time.process_time() - cpu - work) / elapsed

@@ -103,7 +103,7 @@ class Policy:
         return max(0.0, share * (self.epsilon * self.compute - self.spent))
 
     def waited(self, seconds: float) -> None:
-        """Account for waiting for the checkpoint in flight."""
+        """Account for waiting for a checkpoint in flight, or for what a writer had to copy."""
         self.checkpoint_seconds += seconds
 
     def wants_fingerprint(self) -> bool:

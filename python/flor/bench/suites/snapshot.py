@@ -92,11 +92,12 @@ def _one(
 
 
 @contextmanager
-def flor_save(folder: Path, training: Any) -> Iterator[Save]:
+def flor_save(folder: Path, training: Any, snapshot: str = "auto") -> Iterator[Save]:
     """``flor.Checkpointer.save``: lossless differences, in the background."""
     import flor
 
-    with flor.Checkpointer(folder / "store", training.objects()) as checkpointer:
+    objects = training.objects()
+    with flor.Checkpointer(folder / "store", objects, snapshot=snapshot) as checkpointer:
 
         def save(number: int) -> Handle:
             pending = checkpointer.save()
@@ -104,6 +105,31 @@ def flor_save(folder: Path, training: Any) -> Iterator[Save]:
             def durable() -> bool:
                 return pending.done and pending.wait()
 
+            return durable
+
+        yield save
+
+
+def flor_cooperative(folder: Path, training: Any) -> AbstractContextManager[Save]:
+    """What the optimizer owns is read until its next step; nothing is protected for it."""
+    return flor_save(folder, training, "cooperative")
+
+
+def flor_eager(folder: Path, training: Any) -> AbstractContextManager[Save]:
+    """Everything is copied in the call."""
+    return flor_save(folder, training, "eager")
+
+
+@contextmanager
+def flor_unhooked(folder: Path, training: Any) -> Iterator[Save]:
+    """Pages are protected, and nobody says that the optimizer will step."""
+    from torch.optim.optimizer import _global_optimizer_pre_hooks as hooks
+
+    with flor_save(folder, training, "protected") as take:
+
+        def save(number: int) -> Handle:
+            durable = take(number)
+            hooks.clear()
             return durable
 
         yield save
@@ -134,6 +160,9 @@ def methods() -> list[Peer]:
     return [
         peer("memcpy", memcpy, module="torch"),
         peer("flor", flor_save, module="torch", ours=True),
+        peer("flor, cooperative", flor_cooperative, module="torch", ours=True),
+        peer("flor, protected, no hook", flor_unhooked, module="torch", ours=True),
+        peer("flor, eager", flor_eager, module="torch", ours=True),
         peer("torch.save", peers.torch_save, module="torch"),
         peer("safetensors", peers.safetensors, module="safetensors"),
         peer("fork + torch.save", peers.fork_save, module="torch"),
