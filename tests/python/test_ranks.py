@@ -103,6 +103,35 @@ def test_a_replay_of_all_ranks_answers_what_the_modified_program_says(
     assert sorted(found) == [rank for rank in case.ranks if found.get(rank)]
 
 
+def test_a_killed_rank_is_told_and_what_it_logged_is_compared(tmp_path: Path) -> None:
+    """One worker kills itself, one fails; a daemon that the program's end terminates is no harm."""
+    (tmp_path / "train.py").write_text((PROGRAMS / "ending.py").read_text())
+    store = tmp_path / ".flor"
+    for how, status in (("well", "completed"), ("failed", "failed"), ("killed", "killed")):
+        expect(0, flor("record", "train.py", how, cwd=tmp_path, store=store))
+        shown = expect(0, flor("show", cwd=tmp_path, store=store)).stdout
+        assert re.search(rf"^status +{status}$", shown, re.MULTILINE)
+        assert ("rank 3" in shown) == (how != "well")
+    added = (tmp_path / "train.py").read_text().replace("# ask(", 'print("ASK", epoch)  # (')
+    (tmp_path / "train.py").write_text(added)
+    report = tmp_path / "report.json"
+    expect(0, flor("replay", "--report", report, cwd=tmp_path, store=store))
+    told = json.loads(report.read_text())
+    assert told["verdict"] == "verified" and told["differing"] == 0
+    assert any("rank 3 was ended from outside" in note for note in told["notes"])
+    answers = said(logs(store, tmp_path), asked=True)
+    assert {rank: len(found) for rank, found in answers.items()} == {2: 4, 3: 3}
+
+
+def test_an_added_statement_that_raises_in_a_rank_is_the_scripts_error(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text((PROGRAMS / "ending.py").read_text())
+    expect(0, flor("record", "train.py", "well", cwd=tmp_path, store=tmp_path / ".flor"))
+    added = (tmp_path / "train.py").read_text().replace("# ask(", "print(1 // (2 - epoch))  # (")
+    (tmp_path / "train.py").write_text(added)
+    done = expect(1, flor("replay", cwd=tmp_path, store=tmp_path / ".flor"))
+    assert "ZeroDivisionError" in done.stderr
+
+
 def test_other_questions_to_a_run_of_ranks(recorded, tmp_path: Path) -> None:
     """What differs names its rank; the verbs that need one process refuse."""
     work = tmp_path / "work"

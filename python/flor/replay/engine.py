@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from flor.replay.records import INTERNAL, Record, read_records
 POLL_SECONDS = 0.02
 _TAIL = 4000
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_ADDRESS = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "False"}
 _KEPT = ("CUBLAS_WORKSPACE_CONFIG", *_THREADS)
 
 
@@ -121,12 +123,12 @@ def start(
     number: int,
     folder: Path,
     places: dict[str, Any],
-    environment: dict[str, str] | None = None,
+    port: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start the worker ``number`` of a plan in ``folder``; raises StorageError.
 
     ``places``: the temporary folder outside of the store, and what else the worker is to use
-    instead of its own. ``environment``: what it finds beside the run's.
+    instead of its own. ``port``: where the ranks of a launcher meet; None: at a free one.
     """
     path = prepare(plan, number, folder, places)
     try:
@@ -136,7 +138,7 @@ def start(
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=worker_environment(plan.recorded.meta) | (environment or {}),
+                env=worker_environment(plan.recorded.meta, port),
                 start_new_session=True,
             )
     except OSError as cause:
@@ -158,8 +160,10 @@ def prepare(plan: Plan, number: int, folder: Path, places: dict[str, Any]) -> Pa
     return path
 
 
-def worker_environment(meta: dict[str, Any]) -> dict[str, str]:
-    """Return a worker's environment: this one's without flor's, the run's threads."""
+def worker_environment(meta: dict[str, Any], port: int | None = None) -> dict[str, str]:
+    """Return a worker's environment: this one's without flor's, the run's threads, and what a
+    launcher had set, with an address of its own at ``port`` (None: a free one).
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOR_")}
     threads = meta.get("threads")
     known = threads if isinstance(threads, dict) else {"torch": threads}
@@ -171,8 +175,22 @@ def worker_environment(meta: dict[str, Any]) -> dict[str, str]:
         environment |= hash_seed.handed_over(str(meta["hash_seed"]))
     elif meta.get("hash_seed") is not None:
         environment["PYTHONHASHSEED"] = str(meta["hash_seed"])
+    environment |= _launched(meta, port)
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # nothing is written into the user's folders
     return environment
+
+
+def _launched(meta: dict[str, Any], port: int | None) -> dict[str, str]:
+    launched: dict[str, str] = (meta.get("how") or {}).get("env") or {}
+    changed = _ADDRESS | ({"MASTER_PORT": str(port or free_port())} if launched else {})
+    return launched | {name: value for name, value in changed.items() if name in launched}
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

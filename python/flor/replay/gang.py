@@ -7,18 +7,24 @@ by side, in one copy of the working folder; each is compared with what it record
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from flor.errors import ReplayError
 from flor.layout import run_status
-from flor.replay.engine import POLL_SECONDS, Outcome, end_group, outcome_of, prepare, start
+from flor.replay.engine import (
+    POLL_SECONDS,
+    Outcome,
+    end_group,
+    free_port,
+    outcome_of,
+    prepare,
+    start,
+)
 from flor.replay.plan import Plan, make_plan
 from flor.replay.question import ask
 from flor.replay.recorded import RecordedRun
@@ -26,7 +32,6 @@ from flor.replay.request import ReplayRequest
 from flor.replay.verify import Verification, verify
 
 _GRACE_SECONDS = 10.0  # for the others, once one has failed
-_ADDRESS = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "False"}
 
 
 def plan_ranks(recorded: RecordedRun, request: ReplayRequest) -> Plan:
@@ -71,11 +76,10 @@ def execute_ranks(plan: Plan, folder: Path) -> list[Outcome]:
         shared = {"temporary": temporary.name, "scratch": str(folder / "scratch"), "shared": True}
         try:
             if plan.recorded.meta.get("how"):
-                port = str(_free_port())
+                port = free_port()
                 for one in plan.ranks:
                     rank = one.recorded.rank
-                    how = environment_of(one.recorded.meta, port)
-                    running[rank] = start(one, 0, folder / str(rank), shared, how)
+                    running[rank] = start(one, 0, folder / str(rank), shared, port)
             else:  # the first one starts the others itself
                 children = {
                     one.recorded.rank: str(prepare(one, 0, folder / str(one.recorded.rank), shared))
@@ -105,19 +109,6 @@ def _ended(plan: Plan, outcome: Outcome) -> Outcome:
     return replace(outcome, result={"ok": True, "ended": True}) if same else outcome
 
 
-def environment_of(meta: dict[str, Any], port: str) -> dict[str, str]:
-    """Return what a launcher had set for a rank, with an address of its own for this replay."""
-    recorded: dict[str, str] = (meta.get("how") or {}).get("env") or {}
-    changed = {**_ADDRESS, "MASTER_PORT": port}
-    return recorded | {name: value for name, value in changed.items() if name in recorded}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait(processes: Iterable[subprocess.Popen[bytes]]) -> None:
     """Wait for all; where one has failed, for the others a little only: they may wait for it."""
     running, deadline = list(processes), None
@@ -141,9 +132,7 @@ def verify_ranks(plan: Plan, outcomes: list[Outcome]) -> Verification:
         rank = one.recorded.rank
         mine = [outcome for outcome in outcomes if outcome.rank == rank]
         if any(outcome.result.get("ended") for outcome in mine):
-            ended = Verification(notes=[f"rank {rank} was ended from outside, here and in the run"])
-            _add(whole, rank, ended, any(outcome.probes for outcome in mine))
-            continue
+            whole.notes.append(f"rank {rank} was ended from outside, here and in the run")
         _add(whole, rank, verify(one, mine), any(outcome.probes for outcome in mine))
     return whole
 

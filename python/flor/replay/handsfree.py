@@ -56,7 +56,7 @@ class Watch:
         if loop.depth:
             return BlockHandler(self.session, loop.name).begin(loop, frame)
         main = self.session.plan["main_loop"]
-        if loop.name.partition("#")[0] != main.partition("#")[0]:
+        if main is None or loop.name.partition("#")[0] != main.partition("#")[0]:
             return NotImplemented
         if loop.name != main or self.session.has_main():
             return None
