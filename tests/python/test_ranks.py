@@ -6,6 +6,7 @@ statement is added for the replay; the oracle has it from the start.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import pytest
 from oracle import Row, checksums, expect, flor, logs
+
+import flor as flor_package
 
 PROGRAMS = Path(__file__).parents[1] / "workloads" / "ranks"
 _ASK = re.compile(r"# ask\(\w+\): ")
@@ -48,11 +51,15 @@ class Case:
 DDP = Case("ddp", ("-m", "torch.distributed.run", "--nproc_per_node", "2"))
 # Rank 1 says nothing and leaves nothing.
 FORKED = Case("workers", arguments=("--method", "fork"), ranks=(0, 2, 3))
-CASES = [DDP, FORKED]
+NAMED = Case("named", ranks=(0, 1, 2))
+CASES = [DDP, FORKED, NAMED]
 if os.environ.get("FLOR_FULL"):
     CASES.append(Case("workers", arguments=("--method", "spawn"), ranks=(0, 2, 3)))
     CASES.append(Case("workers", arguments=("--method", "forkserver"), ranks=(0, 2, 3)))
     CASES.append(Case("torch_spawn", ranks=(0, 1, 2)))
+if os.environ.get("FLOR_LIBRARIES") and importlib.util.find_spec("accelerate"):
+    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+    CASES.append(Case("accelerated", launch))
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +108,25 @@ def test_a_replay_of_all_ranks_answers_what_the_modified_program_says(
     found = said(logs(work / ".flor", work), asked=True)
     assert found == said(oracle, asked=True)
     assert sorted(found) == [rank for rank in case.ranks if found.get(rank)]
+
+
+def test_ranks_that_log_the_same_names_are_kept_apart(recorded) -> None:
+    folder = recorded(NAMED)
+    store = flor_package.open(folder / ".flor")
+    losses = store.logs("loss").df()
+    assert sorted(losses["rank"]) == [0, 1, 1, 1, 2, 2, 2]
+    assert not losses.duplicated(["rank", "epoch"]).any()
+    found = store.checkpoints().df()
+    assert set(found["rank"]) == {1, 2}
+    first, second = (store.load(at={"epoch": 1}, rank=rank)["weights"] for rank in (1, 2))
+    assert first.tolist() != second.tolist()
+    assert store.load(at={"epoch": 1})["weights"].tolist() == first.tolist()
+    with pytest.raises(flor_package.FlorError, match="has no rank 7; its ranks: 0, 1, 2"):
+        store.load(rank=7)
+    out = folder.parent / "second.safetensors"
+    words = ("export", "--at", "epoch=1", "--rank", "2", "--output", out)
+    expect(0, flor(*words, cwd=folder, store=folder / ".flor"))
+    assert out.stat().st_size
 
 
 def test_a_killed_rank_is_told_and_what_it_logged_is_compared(tmp_path: Path) -> None:

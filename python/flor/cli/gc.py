@@ -51,7 +51,8 @@ def gc(
         return
     would = "would " if dry else ""
     for one in done.dropped:
-        click.echo(f"{would}drop checkpoint {one.number} of run {one.run}{_place(one)}")
+        whose = f" rank {one.rank}" if one.rank else ""
+        click.echo(f"{would}drop checkpoint {one.number} of run {one.run}{whose}{_place(one)}")
     if keep.any:
         click.echo(f"{len(done.dropped)} checkpoints go, {done.kept} stay")
     packs = ", ".join(

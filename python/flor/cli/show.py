@@ -69,6 +69,12 @@ def _ranks(layout: StoreLayout, run: str) -> list[str]:
         loop, done = main.get("loop"), main.get("iterations")
         trained = f", {done if done is not None else '?'} × {loop}" if loop else ""
         lines.append(_field("", f"{rank}: {_status(meta)}, pid {meta.get('pid')}{trained}"))
+    told = set(metas[ranks[0]].get("notes") or []) if ranks else set()
+    for rank, meta in metas.items():
+        for text in [*(meta.get("errors") or []), *(meta.get("notes") or [])]:
+            if rank and text not in told:  # most ranks would say the same
+                told.add(text)
+                lines.append(_field("note", f"rank {rank}: {text}"))
     return lines
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flor.errors import ReplayError
+from flor.files import read_json
 from flor.layout import run_status
 from flor.replay.engine import (
     POLL_SECONDS,
@@ -72,10 +73,11 @@ def execute_ranks(plan: Plan, folder: Path) -> list[Outcome]:
     """Run all ranks of a plan at once; return what became of them, those that failed first."""
     temporary = tempfile.TemporaryDirectory(prefix="flor-", ignore_cleanup_errors=True)
     running: dict[int, subprocess.Popen[bytes]] = {}
+    ranks = [one.recorded.rank for one in plan.ranks]
     with temporary:
         shared = {"temporary": temporary.name, "scratch": str(folder / "scratch"), "shared": True}
         try:
-            if plan.recorded.meta.get("how"):
+            if plan.launched:
                 port = free_port()
                 for one in plan.ranks:
                     rank = one.recorded.rank
@@ -87,37 +89,46 @@ def execute_ranks(plan: Plan, folder: Path) -> list[Outcome]:
                 }
                 shared = shared | {"children": children}
                 running[0] = start(plan, 0, folder / "0", shared)
-            _wait(running.values())
+            _wait(running.values(), [folder / str(rank) for rank in ranks])
         finally:
             for process in running.values():
                 end_group(process)
                 process.wait()
     found = [
         replace(
-            outcome_of(0, folder / str(one.recorded.rank), running.get(one.recorded.rank)),
-            rank=one.recorded.rank,
+            outcome_of(0, folder / str(rank), running.get(rank)),
+            rank=rank,
         )
-        for one in plan.ranks
+        for rank in ranks
     ]
     found = [_ended(plan.of_rank(outcome.rank), outcome) for outcome in found]
     return sorted(found, key=lambda outcome: (outcome.died, outcome.rank))
 
 
 def _ended(plan: Plan, outcome: Outcome) -> Outcome:
-    """Return the outcome of a rank that was ended from outside, as it was in the run: it counts."""
-    same = outcome.died and run_status(plan.recorded.meta) == "killed"
+    """Return the outcome of a rank; of one that the program ended from outside, as in the run, it
+    counts.
+    """
+    meta = plan.recorded.meta
+    same = outcome.died and "parent" in (meta.get("how") or {}) and run_status(meta) == "killed"
     return replace(outcome, result={"ok": True, "ended": True}) if same else outcome
 
 
-def _wait(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+def _wait(processes: Iterable[subprocess.Popen[bytes]], folders: list[Path]) -> None:
     """Wait for all; where one has failed, for the others a little only: they may wait for it."""
     running, deadline = list(processes), None
     while running and (deadline is None or time.monotonic() < deadline):
         time.sleep(POLL_SECONDS)
-        failed = any(process.poll() for process in running)
+        failed = any(process.poll() for process in running) or any(map(_raised, folders))
         running = [process for process in running if process.poll() is None]
         if failed and deadline is None:
             deadline = time.monotonic() + _GRACE_SECONDS
+
+
+def _raised(folder: Path) -> bool:
+    """Whether the program of a rank has ended with an exception that the run did not have."""
+    path = folder / "result.json"
+    return path.exists() and bool(read_json(path).get("error"))
 
 
 # -- the verdict -----------------------------------------------------------------------------------

@@ -48,6 +48,11 @@ class Plan:
         """The plans of all ranks."""
         return (self, *self.others)
 
+    @property
+    def launched(self) -> bool:
+        """Whether a launcher had started the ranks, so that replay starts each."""
+        return "env" in (self.recorded.meta.get("how") or {})
+
     def of_rank(self, rank: int) -> Plan:
         """Return the plan of a rank."""
         return next(plan for plan in self.ranks if plan.recorded.rank == rank)

@@ -32,6 +32,7 @@ class Saved:
     """One checkpoint: where it was taken, and the chunks that it names."""
 
     run: str
+    rank: int
     number: int
     path: Path
     boundary: str
@@ -96,16 +97,17 @@ def saved_checkpoints(
     found = []
     for path in layout.checkpoint_paths(run, rank):
         with contextlib.suppress(NotFoundError):  # dropped meanwhile by its own run
-            found.append(_saved(store, run, path))
+            found.append(_saved(store, run, rank, path))
     return found
 
 
-def _saved(store: _core.ChunkStore, run: str, path: Path) -> Saved:
+def _saved(store: _core.ChunkStore, run: str, rank: int, path: Path) -> Saved:
     reader = _core.CheckpointReader(store, str(path))
     meta = json.loads(bytes(reader.meta) or b"{}")
     context = meta.get("context") or []
     return Saved(
         run,
+        rank,
         int(path.stem),
         path,
         str(meta.get("boundary", "")),

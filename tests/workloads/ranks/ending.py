@@ -7,10 +7,14 @@ import sys
 import time
 
 
-def tick():
-    while True:
-        print("tick")
-        time.sleep(0.1)
+context = multiprocessing.get_context("fork")
+
+
+class Ticking(context.Process):
+    def run(self):
+        while True:
+            print("tick")
+            time.sleep(0.1)
 
 
 def work(number):
@@ -24,8 +28,7 @@ def work(number):
 
 
 if __name__ == "__main__":
-    context = multiprocessing.get_context("fork")
-    ticking = context.Process(target=tick, daemon=True)
+    ticking = Ticking(daemon=True)
     ticking.start()
     time.sleep(0.3)
     workers = [context.Process(target=work, args=(number,)) for number in range(2)]
