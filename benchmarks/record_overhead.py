@@ -1,86 +1,110 @@
-"""What recording adds to a training: the demo program with flor's calls empty, and recorded.
+"""What recording adds: to trainings of 20 s and more, to small loops of plain Python, to start-up.
 
-Pairs run in turn; a pair's ratio is what counts. `empty` is the same script on a module of four
-functions that do nothing; `logged` records without checkpoints; `recorded` is the default.
+Pairs of a plain and a recorded run, in turn; a pair's ratio is what counts. The interval is
+Student's, for the mean of the pairs' ratios. FLOR_BENCH_PAIRS: how many pairs (10);
+FLOR_BENCH_PROGRAMS: only these.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import subprocess
-import sys
+import statistics
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.harness import Report, Subject, compare, interleave, run_report
+from scipy import stats
 
-SCRIPT = Path(__file__).parents[1] / "python" / "flor" / "examples" / "digits.py"
+from benchmarks.harness import Report, Subject, interleave, run_report
+from benchmarks.training import SMALL_LOOPS, TRAINING, Program, flor, measured, python
 
-EMPTY = """
-import contextlib, sys, types
-
-flor = types.ModuleType("flor")
-flor.log = lambda name, value: value
-flor.arg = lambda name, default: int(sys.argv[2]) if name == "epochs" else default
-flor.loop = lambda name, values: values
-flor.checkpointing = lambda **objects: contextlib.nullcontext()
-sys.modules["flor"] = flor
-import runpy
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
-LOGGED = """
-import contextlib, sys
-import flor
-
-flor.checkpointing = lambda **objects: contextlib.nullcontext()
-flor.arg = lambda name, default: int(sys.argv[2]) if name == "epochs" else default
-import runpy
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
+Samples = Mapping[str, Sequence[Mapping[str, float]]]
 
 
-def measured(command: list[str], folder: Path) -> Mapping[str, float]:
-    """Run a command in an empty folder and return what it took."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    environment = os.environ | {"FLOR_STORE": str(folder / "store")}
-    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
-    wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_s": wall, "cpu_s": cpu}
+def pairs(program: Program, args: Sequence[str], count: int) -> Samples:
+    """Run a program plain and recorded, in turn."""
+    with tempfile.TemporaryDirectory() as temporary:
+
+        def subject(name: str) -> Subject:
+            return Subject(name, lambda: run(name))
+
+        def run(name: str) -> Mapping[str, float]:
+            folder = Path(temporary) / name
+            shutil.rmtree(folder, ignore_errors=True)
+            script = program.write(folder)
+            before = python if name == "plain" else lambda *words: flor("record", *words)
+            return measured(before(script, *args), folder)
+
+        return interleave([subject("plain"), subject("recorded")], count)
+
+
+def ratios(samples: Samples, figure: str) -> list[float]:
+    both = zip(samples["plain"], samples["recorded"], strict=True)
+    return [recorded[figure] / plain[figure] for plain, recorded in both]
+
+
+def row(name: str, samples: Samples, figure: str) -> dict[str, Any]:
+    """Return the overhead of one program in percent: mean, 90 % interval, spread."""
+    percent = [100 * (ratio - 1) for ratio in ratios(samples, figure)]
+    mean, low, high = statistics.mean(percent), float("nan"), float("nan")
+    if len(percent) > 1:
+        low, high = stats.t.interval(0.9, len(percent) - 1, mean, stats.sem(percent))
+    return {
+        "program": name,
+        "plain, s": round(statistics.median(one[figure] for one in samples["plain"]), 2),
+        "mean, %": round(mean, 2),
+        "90 % from": round(float(low), 2),
+        "to": round(float(high), 2),
+        "median, %": round(statistics.median(percent), 2),
+        "pairs": len(percent),
+    }
+
+
+def start_up(count: int) -> dict[str, Any]:
+    """Return what recording adds to a program that does nothing, in seconds."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "nothing.py").write_text("pass\n")
+        runs = interleave(
+            [
+                Subject("plain", lambda: measured(python("nothing.py"), folder)),
+                Subject("recorded", lambda: measured(flor("record", "nothing.py"), folder)),
+            ],
+            count,
+        )
+    added = {
+        figure: statistics.median(
+            late[figure] - early[figure]
+            for early, late in zip(runs["plain"], runs["recorded"], strict=True)
+        )
+        for figure in ("wall_s", "cpu_s")
+    }
+    return {
+        "program": "pass",
+        **{f"added, {name}": round(value, 3) for name, value in added.items()},
+    }
 
 
 def measure(quick: bool) -> Report:
-    epochs, rounds = (4, 2) if quick else (20, 5)
-    report = Report(
-        "record_overhead", f"The demo program, {epochs} epochs, {rounds} rounds in turn."
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        base = Path(temporary)
-
-        def subject(name: str, *words: str) -> Subject:
-            return Subject(name, lambda: measured([sys.executable, *words], base / name))
-
-        samples = interleave(
-            [
-                subject("empty", "-c", EMPTY, str(SCRIPT), str(epochs)),
-                subject("logged", "-c", LOGGED, str(SCRIPT), str(epochs)),
-                subject(
-                    "recorded", "-m", "flor", "record", "--set", f"epochs={epochs}", str(SCRIPT)
-                ),
-            ],
-            rounds,
-        )
-    report.add("Wall time, s", compare(samples, "wall_s", base="empty", digits=2))
-    report.add("Processor time, s", compare(samples, "cpu_s", base="empty", digits=2))
-    report.notes.append("The start of Python and the import of torch are inside all of them.")
+    count = 2 if quick else int(os.environ.get("FLOR_BENCH_PAIRS", "10"))
+    chosen = os.environ.get("FLOR_BENCH_PROGRAMS", "").split()
+    report = Report("record_overhead", f"Plain and recorded, {count} pairs in turn.")
+    programs = [one for one in (*TRAINING, SMALL_LOOPS) if not chosen or one.name in chosen]
+    wall, cpu = [], []
+    for program in programs:
+        samples = pairs(program, program.few if quick else program.args, count)
+        wall.append(row(program.name, samples, "wall_s"))
+        cpu.append(row(program.name, samples, "cpu_s"))
+        print(wall[-1], cpu[-1], sep="\n", flush=True)
+    report.add("Wall time", wall)
+    report.add("Processor time", cpu)
+    report.add("Start-up", [start_up(3 * count)])
+    trained = [one["mean, %"] for one in wall if one["program"] != SMALL_LOOPS.name]
+    if trained:
+        report.notes.append(f"Mean over the trainings: {statistics.mean(trained):.2f} % wall.")
+    report.notes.append("The start of Python and the import of torch are inside; bound: 1/15.")
     return report
 
 

@@ -94,6 +94,18 @@ def test_the_time_before_the_loop_pays_for_the_entry(clock):
     assert not poor.wants_checkpoint()
 
 
+@pytest.mark.parametrize("start_up", [0.0, 0.1, 3.0])
+def test_a_bound_that_nobody_named_is_not_used_up(clock, start_up):
+    named, thrifty = Policy(credit=0.0), Policy(credit=0.0, thrifty=True, start_up=start_up)
+    assert len(train(thrifty, clock, seed=5)) < len(train(named, clock, seed=5))
+    aim = max(0.0, 0.01 * thrifty.compute + 0.15 - start_up)
+    worst = thrifty._walk + 2 * (thrifty._cost or 0)
+    assert thrifty.spent <= aim + worst < named.spent
+    assert thrifty.report()["aim"] == 0.01 and named.report()["aim"] is None
+    short = Policy(credit=1.0, thrifty=True)
+    assert short.budget == pytest.approx(1 / 15)  # the bound is a bound
+
+
 def test_the_last_state_needs_the_overhead_bound_only(clock):
     policy = Policy(epsilon=1.0, credit=1.0)
     policy.enter(0.1, 0)

@@ -76,6 +76,11 @@ def fill(walker: Walker, obj: Any, node: Node) -> bool:
     return False
 
 
+def decides_by_type(kind: type) -> bool:
+    """Whether :func:`fill`, having not known one object, knows none of its type."""
+    return not issubclass(kind, queue.Queue)
+
+
 def _array(walker: Walker, obj: np.ndarray[Any, Any], node: Node) -> bool:
     if type(obj) is not np.ndarray:
         walker.opaque(node, obj, "a subclass of ndarray may keep state that flor does not know")

@@ -83,6 +83,10 @@ TABLE: dict[type, Callable[[Any], list[Any]]] = {
 _LOG = ["g", "flor._core", "log"]
 _STREAMS = {"stdin": sys.__stdin__, "stdout": sys.__stdout__, "stderr": sys.__stderr__}
 _BY_NAME = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
+_NAMED_OBJECTS = (
+    *(types.ModuleType, enum.Enum, type, np.generic, np.dtype, types.FunctionType, np.ufunc),
+    *_BY_NAME,
+)
 _HARMLESS: tuple[str, ...] = (
     *("logging.", "warnings.", "threading.local", "_thread.", "tqdm.", "rich.", "typing."),
     *("fsspec.", "tensorboard.", "torch.utils.tensorboard."),  # named after this process
@@ -119,6 +123,12 @@ def named_value(obj: Any, user: Any) -> list[Any] | None:
         if obj is stream or obj is getattr(sys, name):
             return ["file", name]
     return _package_value(obj)
+
+
+def never_named(kind: type) -> bool:
+    """Whether :func:`named_value`, not knowing one object of a type, knows none of them."""
+    by_object = issubclass(kind, _NAMED_OBJECTS) or kind in map(type, _STREAMS.values())
+    return not by_object and kind.__name__ not in ("Pattern", "cython_function_or_method", "lock")
 
 
 def _public_log() -> Any:

@@ -18,6 +18,10 @@ _SYSTEM = tuple(
 _BOTTOM = multiprocessing.process.BaseProcess._bootstrap.__code__  # type: ignore[attr-defined]
 
 
+def _is_installed(path: str) -> bool:
+    return "site-packages" in path or "dist-packages" in path
+
+
 class UserCode:
     """The user's program: ``__main__`` and the modules below the folder of its script.
 
@@ -29,6 +33,8 @@ class UserCode:
         self.root = str(Path(root).resolve())
         self._roots = tuple(str(Path(found).resolve()) + "/" for found in (root, *more))
         self._known: dict[str, bool] = {}
+        self._loaded: list[str] = []
+        self._names: list[str] = []
 
     def is_user_file(self, filename: str | None) -> bool:
         """Whether a source file belongs to the program."""
@@ -40,12 +46,13 @@ class UserCode:
         return known
 
     def _classify(self, filename: str) -> bool:
+        # Most are of packages, thousands in a program: resolving links takes long.
+        if _is_installed(filename):
+            return False
         path = str(Path(filename).resolve())
         if path.startswith((_OURS, *_SYSTEM)) and not self.root.startswith(_OURS):
             return False
-        if "site-packages" in path or "dist-packages" in path:
-            return False
-        return path.startswith(self._roots)
+        return not _is_installed(path) and path.startswith(self._roots)
 
     def is_user_module(self, name: str | None) -> bool:
         """Whether a module, by name, belongs to the program."""
@@ -56,9 +63,12 @@ class UserCode:
 
     def modules(self) -> list[ModuleType]:
         """Return the program's loaded modules: ``__main__`` first, the others by name."""
-        names = sorted(n for n in list(sys.modules) if n != "__main__" and self.is_user_module(n))
+        loaded = list(sys.modules)
+        if loaded != self._loaded:  # thousands, looked through at each boundary
+            names = (name for name in loaded if name != "__main__" and self.is_user_module(name))
+            self._loaded, self._names = loaded, sorted(names)
         found = [sys.modules["__main__"]]
-        for name in names:
+        for name in self._names:
             module = sys.modules[name]
             if isinstance(module, ModuleType) and module not in found:
                 found.append(module)

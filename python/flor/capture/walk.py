@@ -16,7 +16,7 @@ import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from flor.capture import atoms
 from flor.capture.addresses import name_addresses
@@ -77,6 +77,9 @@ class Walker:
         self._where = ""
         self._parents: list[tuple[int, str]] = []
         self._current = -1
+        # What was found of types in this walk: a class may change between two.
+        self._unnamed: set[type] = set()
+        self._plain: dict[type, _Layout] = {}
 
     # -- roots -------------------------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ class Walker:
         index = self._index.get(id(obj))
         if index is not None:
             return ["r", index]
-        if kind in _NODES:
+        if kind in _NODES or kind in self._unnamed:
             return self._reference(obj)
         return self._special(obj, kind)
 
@@ -132,6 +135,8 @@ class Walker:
             return ["st", atoms.type_name(kind), [self.value(item) for item in obj]]
         if kind is slice:
             return ["sl", [self.value(part) for part in (obj.start, obj.stop, obj.step)]]
+        if atoms.never_named(kind) and not issubclass(kind, tuple):
+            self._unnamed.add(kind)
         return self._reference(obj)
 
     def _reference(self, obj: Any) -> Value:
@@ -212,19 +217,24 @@ class Walker:
     def _fill_other(self, obj: Any, node: Node) -> None:
         from flor.capture import adapters  # adapters call back into the walker
 
-        if not adapters.fill(self, obj, node):
-            self._fill_instance(obj, node)
-
-    def _fill_instance(self, obj: Any, node: Node) -> None:
         kind = type(obj)
-        base = c_base(kind)
-        if base not in _TRANSPARENT:
-            why = f"its base {base.__name__} keeps state in C that flor can't read"
+        layout = self._plain.get(kind)
+        if layout is None:
+            if adapters.fill(self, obj, node):
+                return
+            layout = _layout(kind)
+            if adapters.decides_by_type(kind):
+                self._plain[kind] = layout
+        self._fill_instance(obj, node, layout)
+
+    def _fill_instance(self, obj: Any, node: Node, layout: _Layout) -> None:
+        if layout.base not in _TRANSPARENT:
+            why = f"its base {layout.base.__name__} keeps state in C that flor can't read"
             self.opaque(node, obj, why)
             return
         node[0] = "obj"
-        node += [atoms.type_name(kind), self._attributes(obj), self._slots(obj, kind)]
-        node.append(self._base_content(obj, base))
+        node += [atoms.type_name(type(obj)), self._attributes(obj), self._slots(obj, layout)]
+        node.append(self._base_content(obj, layout.base))
 
     def _attributes(self, obj: Any) -> list[list[Any]]:
         try:
@@ -233,14 +243,13 @@ class Walker:
             return []
         return [[key, self.value(item)] for key, item in attributes.items()]
 
-    def _slots(self, obj: Any, kind: type) -> list[list[Any]]:
+    def _slots(self, obj: Any, layout: _Layout) -> list[list[Any]]:
         found = []
-        for cls in kind.__mro__:
-            for name, slot in own_slots(cls):
-                try:
-                    found.append([name, self.value(slot.__get__(obj, kind))])
-                except AttributeError:  # an unset slot
-                    continue
+        for name, slot in layout.slots:
+            try:
+                found.append([name, self.value(slot.__get__(obj, type(obj)))])
+            except AttributeError:  # an unset slot
+                continue
         return found
 
     def _base_content(self, obj: Any, base: type) -> Value:
@@ -298,6 +307,18 @@ Walker._fillers = {
     types.GeneratorType: Walker._fill_generator,
     types.FunctionType: Walker._fill_function,
 }
+
+
+class _Layout(NamedTuple):
+    """How instances of a class keep their state."""
+
+    base: type
+    slots: list[tuple[str, Any]]
+
+
+def _layout(kind: type) -> _Layout:
+    slots = [slot for cls in kind.__mro__ for slot in own_slots(cls)]
+    return _Layout(c_base(kind), slots)
 
 
 def own_slots(kind: type) -> list[tuple[str, Any]]:

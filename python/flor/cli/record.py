@@ -20,7 +20,7 @@ from flor.cli.options import parse_setting, store_option
     type=float,
     callback=lambda _context, _option, bound: _bound(bound),
     default=None,
-    show_default="the script's, else 1/15",
+    show_default="the script's, else 1/15, and little of it used",
     help="The most that recording may add to the run's time, a fraction; inf: no bound.",
 )
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="The value of flor.arg K.")

@@ -95,12 +95,13 @@ def _overhead(meta: dict[str, Any]) -> list[str]:
     compute, share = overhead.get("compute_seconds"), overhead.get("fraction")
     if not compute or share is None:
         return []
-    bound = overhead.get("epsilon")
+    bound, aim = overhead.get("epsilon"), overhead.get("aim")
     text = (
         f"{show_seconds(share * compute)} beside {show_seconds(compute)} of training: {share:.2%}"
     )
     if bound:
         text += f", bound {bound:.2%} ({'kept' if share <= bound else 'exceeded'})"
+        text += f", aimed at {aim:.0%} and a start" if aim else ""
     return [_field("recording", text)]
 
 

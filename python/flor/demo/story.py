@@ -84,7 +84,8 @@ class Demo:
 
     def record(self) -> Finished:
         """Train under recording."""
-        return self.run("training, recorded", "record", *self.sets, SCRIPT, watch=True)
+        words = ("record", "--overhead", "0.0667", *self.sets, SCRIPT)
+        return self.run("training, recorded", *words, watch=True)
 
     def rerun(self) -> Way:
         """Train the modified program from the start: what one does without flor."""

@@ -6,6 +6,7 @@ import builtins
 import importlib.util
 import os
 import sys
+import time
 import traceback
 import types
 from collections.abc import Callable
@@ -38,7 +39,8 @@ def record_script(
     strict: bool = False,
 ) -> int:
     """Run SCRIPT (or a module) with its own argv under recording; return its exit code."""
-    options = Options(store, overhead, settings or {}, strict)
+    start_up = time.process_time()
+    options = Options(store, overhead, settings or {}, strict, start_up=start_up)
     program = Program.of_module(module, args) if module else Program.of_script(str(script), args)
     if is_launcher(program.path, program.spec):
         return record_program(program, lambda root: LauncherSession.start(options, root))

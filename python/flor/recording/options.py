@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from flor.errors import InvalidError
-from flor.recording.policy import DEFAULT_OVERHEAD
+from flor.recording.policy import DEFAULT_OVERHEAD, Policy
+from flor.recording.thinning import disk_budget
 
 
 @dataclass(frozen=True)
 class Options:
     """``store`` None: ``FLOR_STORE``, else ``./.flor``. ``overhead`` None: what the script says.
 
-    ``disk_budget`` in bytes; None: ``FLOR_DISK_BUDGET``, else 20 GiB.
+    ``disk_budget`` in bytes; None: ``FLOR_DISK_BUDGET``, else 20 GiB. ``start_up``: the seconds
+    that passed before the program began.
     """
 
     store: Path | None = None
@@ -23,6 +25,7 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict)
     strict: bool = False
     disk_budget: int | None = None
+    start_up: float = 0.0
 
     def content(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on as it began, for run.json."""
@@ -33,12 +36,13 @@ class Options:
             "disk_budget": self.disk_budget,
         }
 
-    def bound(self, from_script: float | None) -> float:
-        """Return the overhead bound: the command line's, the script's, or 1/15."""
-        bound = self.overhead if self.overhead is not None else from_script
-        bound = DEFAULT_OVERHEAD if bound is None else bound
+    def policy(self, from_script: float | None) -> Policy:
+        """Return the budget: the bound of the command line, of the script, or 1/15, unused."""
+        named = self.overhead if self.overhead is not None else from_script
+        bound = DEFAULT_OVERHEAD if named is None else named
         check_bound(bound)
-        return bound
+        budget = disk_budget(self.disk_budget)
+        return Policy(bound, budget, thrifty=named is None, start_up=self.start_up)
 
 
 def check_bound(bound: float) -> None:

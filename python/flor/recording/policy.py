@@ -7,7 +7,9 @@ and R the cost to restore one:
 - record overhead:  M ≤ ε·C·n/(k+1), kept here over the whole run: spent + M ≤ ε·compute
 - replay latency:   M + R ≤ C·n/(k+1)
 
-Fingerprints of state are denser than checkpoints and have a quarter of the budget for themselves.
+Nobody asked for a bound that nobody named to be used up: then a hundredth of the time is aimed at,
+and the bound stays what it is. Fingerprints of state are denser than checkpoints and have a quarter
+of the budget for themselves.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from dataclasses import dataclass, field
 from flor.recording.thinning import DEFAULT_DISK_BUDGET_BYTES
 
 DEFAULT_OVERHEAD = 1 / 15
+# Where the user named no bound: what is aimed at, in the long run and for the start.
+AIM = 0.01
+_HEAD_START = 0.15
 _FINGERPRINT_SHARE = 0.25
 _PATIENCE = 0.02
 _UNBOUNDED_PATIENCE = 600.0
@@ -30,12 +35,16 @@ _COPY_BYTES_PER_SECOND = 0.8e9  # into memory never touched before: the first ch
 class Policy:
     """The budget of one run. All times in seconds, sizes in bytes. Not thread-safe.
 
-    ``credit``: compute time before the loop (imports, data), which counts towards the run's time.
+    ``thrifty``: aim lower than the bound. ``start_up``: what recording took before the program
+    began, which is part of what is aimed at. ``credit``: compute time before the loop (imports,
+    data), which counts towards the run's time.
     """
 
     epsilon: float = DEFAULT_OVERHEAD
     disk_budget_bytes: int = DEFAULT_DISK_BUDGET_BYTES
     credit: float = field(default_factory=time.process_time)
+    thrifty: bool = False
+    start_up: float = 0.0
     checkpoints: int = 0
     checkpoint_seconds: float = 0.0
     fingerprint_seconds: float = 0.0
@@ -71,6 +80,15 @@ class Policy:
             return self.credit
         return self.credit + max(0.0, time.perf_counter() - self._entered - self.spent)
 
+    @property
+    def budget(self) -> float:
+        """What may be spent until now."""
+        compute = self.compute
+        if not self.thrifty:
+            return self.epsilon * compute
+        aim = AIM * compute + _HEAD_START - self.start_up
+        return min(self.epsilon * compute, max(0.0, aim))
+
     def can_enter(self) -> bool:
         """Decide whether another loop may be walked at its entry; the first one always is."""
         return not self._entered or self.spent + self._walk <= self.epsilon * self.compute
@@ -87,7 +105,7 @@ class Policy:
             cost = self._walk + self._bytes / _COPY_BYTES_PER_SECOND
         # Refill, then the self-check's walk.
         restore = 2 * self._walk + self._bytes / self._read_rate
-        cheap = self.spent + cost <= self.epsilon * self.compute
+        cheap = self.spent + cost <= (self.epsilon * self.compute if last else self.budget)
         useful = cost + restore <= self.compute / (self.checkpoints + 1)
         return cheap and (useful or last)
 
@@ -100,7 +118,7 @@ class Policy:
         if self.unbounded:
             return _UNBOUNDED_PATIENCE
         share = 1.0 if last else _PATIENCE
-        return max(0.0, share * (self.epsilon * self.compute - self.spent))
+        return max(0.0, share * (self.budget - self.spent))
 
     def waited(self, seconds: float) -> None:
         """Account for waiting for a checkpoint in flight, or for what a writer had to copy."""
@@ -108,7 +126,7 @@ class Policy:
 
     def wants_fingerprint(self) -> bool:
         """Decide whether a walk only to fingerprint fits its share of the budget."""
-        share = _FINGERPRINT_SHARE * self.epsilon * self.compute
+        share = _FINGERPRINT_SHARE * self.budget
         return self.fingerprint_seconds + self._walk <= share
 
     def fingerprinted(self, seconds: float, nbytes: int) -> None:
@@ -150,6 +168,8 @@ class Policy:
         compute = self.compute
         return {
             "epsilon": None if self.unbounded else self.epsilon,
+            "aim": AIM if self.thrifty else None,
+            "start_up_seconds": self.start_up,
             "compute_seconds": compute,
             "checkpoint_seconds": self.checkpoint_seconds,
             "fingerprint_seconds": self.fingerprint_seconds,

@@ -34,7 +34,6 @@ from flor.recording.mainloop import JSON_KIND, MainLoop
 from flor.recording.options import Options
 from flor.recording.policy import Policy
 from flor.recording.streams import Streams
-from flor.recording.thinning import disk_budget
 from flor.recording.trouble import Reserve, Troubles
 from flor.runlock import hold_run
 
@@ -406,7 +405,7 @@ class RecordSession:
         if loops or main is not None or not self._named:
             return None, None
         objects, overhead = self._named[-1]
-        self._policy = Policy(self.options.bound(overhead), disk_budget(self.options.disk_budget))
+        self._policy = self.options.policy(overhead)
         self._main = MainLoop(self, World(self.user, objects), self._policy, name)
         begun = self._begun_loops[name]
         self.meta["main"] = {"loop": name, "iterations": None, "begun": begun}
@@ -463,8 +462,7 @@ class RecordSession:
             return None
         objects, overhead = self._named[-1] if self._named else (None, None)
         if self._policy is None:
-            bound = self.options.bound(overhead)
-            self._policy = Policy(bound, disk_budget(self.options.disk_budget))
+            self._policy = self.options.policy(overhead)
         if not self._may_enter(self._policy):
             return None
         self.meta["threads"] = machine.threads()
