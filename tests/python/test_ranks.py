@@ -75,11 +75,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory):
 
 
 def said(rows: Iterable[Row], *, asked: bool) -> dict[int, list[tuple[str, str]]]:
-    """What the program said (asked: what was asked of it), by rank, in order; no durations."""
+    """What the program said (asked: what was asked of it), by rank, in order; no durations, ids."""
     found: dict[int, list[tuple[str, str]]] = {}
     for row in rows:
         text = str(row["value"])
-        if text.startswith("ASK") == asked and not text.startswith("took"):
+        if text.startswith("ASK") == asked and not text.startswith(("took", "meeting")):
             answer = (json.dumps(row["context"]), f"{row['name']} {text}")
             found.setdefault(row["rank"], []).append(answer)
     return found

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flor.errors import ReplayError
 from flor.files import read_json
@@ -30,7 +31,7 @@ from flor.replay.plan import Plan, make_plan
 from flor.replay.question import ask
 from flor.replay.recorded import RecordedRun
 from flor.replay.request import ReplayRequest
-from flor.replay.verify import Verification, verify
+from flor.replay.verify import Marks, Verification, verify
 
 _GRACE_SECONDS = 10.0  # for the others, once one has failed
 
@@ -138,14 +139,25 @@ def verify_ranks(plan: Plan, outcomes: list[Outcome]) -> Verification:
     """Return what comparing each rank with its own record finds."""
     if not plan.others:
         return verify(plan, outcomes)
-    whole = Verification()
+    whole, marks = Verification(), _marks(plan, outcomes)
     for one in plan.ranks:
         rank = one.recorded.rank
         mine = [outcome for outcome in outcomes if outcome.rank == rank]
         if any(outcome.result.get("ended") for outcome in mine):
             whole.notes.append(f"rank {rank} was ended from outside, here and in the run")
-        _add(whole, rank, verify(one, mine), any(outcome.probes for outcome in mine))
+        _add(whole, rank, verify(one, mine, marks), any(outcome.probes for outcome in mine))
     return whole
+
+
+def _marks(plan: Plan, outcomes: list[Outcome]) -> Marks:
+    """Return what names the processes and where they meet: any rank may print any of them."""
+    found: list[tuple[Any, Any, str]] = []
+    for outcome in outcomes:
+        meta = plan.of_rank(outcome.rank).recorded.meta
+        found.append((meta.get("pid"), outcome.pid, f"<pid of rank {outcome.rank}>"))
+        port = ((meta.get("how") or {}).get("env") or {}).get("MASTER_PORT")
+        found.append((port, outcome.result.get("port"), "<port>"))
+    return Marks.of(found)
 
 
 def _add(whole: Verification, rank: int, found: Verification, asked: bool) -> None:

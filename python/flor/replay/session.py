@@ -74,7 +74,7 @@ class ReplaySession:
             "ok": False, "refused": None, "error": None, "exit_code": 0, "prologues": 1,
             "executed": {},
             "blocks": [], "states": [], "skipped": [], "notes": [], "phases": {},
-            "damage": [], "pid": os.getpid(),
+            "damage": [], "pid": os.getpid(), "port": os.environ.get("MASTER_PORT"),
         }  # fmt: skip
         self._named: list[dict[str, Any]] = []
         self._main: Any = None

@@ -53,14 +53,32 @@ class Verification:
             self.differences.append({"kind": kind, "name": name, "context": place, **more})
 
 
-def verify(plan: Plan, outcomes: Iterable[Outcome]) -> Verification:
-    """Return what comparing each worker's repeated records and states with the run's finds."""
+@dataclass(frozen=True)
+class Marks:
+    """Numbers that name processes and ports, by what they are: in the run, and in its replay."""
+
+    recorded: dict[str, str]
+    replayed: dict[str, str]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Any, Any, str]]) -> Marks:
+        """Return the marks of (recorded number, replayed number, what it is)."""
+        known = [(str(old), str(new), what) for old, new, what in pairs if old and new]
+        return cls({o: what for o, _, what in known}, {n: what for _, n, what in known})
+
+
+def verify(plan: Plan, outcomes: Iterable[Outcome], marks: Marks | None = None) -> Verification:
+    """Return what comparing each worker's repeated records and states with the run's finds.
+
+    ``marks``: what stands for the processes of both; None: the worker's own.
+    """
     found = Verification()
     recorded = plan.recorded
     places = {record.identity: place for place, record in enumerate(recorded.records)}
     compared = bytearray(len(recorded.records))
     for outcome in outcomes:
-        repeated = _compare_worker(plan, outcome, places, compared, found)
+        own = marks or Marks.of([(recorded.meta.get("pid"), outcome.pid, "<pid>")])
+        repeated = _compare_worker(plan, outcome, places, compared, found, own)
         if not outcome.result.get("ended"):  # else it was cut off somewhere, as the run was
             _missing(plan, outcome, repeated, found)
         for state in outcome.result.get("states", []):
@@ -83,6 +101,7 @@ def _compare_worker(
     places: dict[Identity, int],
     compared: bytearray,
     found: Verification,
+    marks: Marks,
 ) -> bytearray:
     """Compare one worker's records; return which recorded ones it repeated."""
     recorded = plan.recorded
@@ -99,7 +118,7 @@ def _compare_worker(
         repeated[place] = compared[place] = 1
         if same(before, record):
             continue
-        if _volatile(before, record, recorded.meta.get("pid"), outcome.pid):
+        if _volatile(before, record, marks):
             found.volatile += 1
             continue
         found.differ("value", record.name, record.context, recorded=shown(before),
@@ -121,17 +140,17 @@ def _is_nan(bits: int) -> bool:
     return (bits & 0x7FFFFFFFFFFFFFFF) > 0x7FF0000000000000
 
 
-def _volatile(one: Record, other: Record, pid: Any, new_pid: int) -> bool:
-    """Whether two printed lines differ only in addresses, the process id, and points in time."""
+def _volatile(one: Record, other: Record, marks: Marks) -> bool:
+    """Whether two printed lines differ only in addresses, marks, and points in time."""
     if one.name not in PRINTED or one.kind != STRING or other.kind != STRING:
         return False
-    return _plain(one.value, pid) == _plain(other.value, new_pid)
+    return _plain(one.value, marks.recorded) == _plain(other.value, marks.replayed)
 
 
-def _plain(text: bytes, pid: Any) -> str:
+def _plain(text: bytes, marks: dict[str, str]) -> str:
     line = _ADDRESS.sub("0x", text.decode("utf-8", "backslashreplace"))
     line = _DATE_TIME.sub("<time>", line)
-    return re.sub(rf"(?<!\d){pid}(?!\d)", "<pid>", line) if pid else line
+    return re.sub(r"\d+", lambda number: marks.get(number[0], number[0]), line)
 
 
 def _beyond(recorded: RecordedRun, record: Record) -> bool:

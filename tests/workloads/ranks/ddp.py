@@ -1,6 +1,7 @@
 """An MLP trained by DistributedDataParallel over gloo; started by torchrun."""
 
 import argparse
+import os
 
 import torch
 import torch.distributed as dist
@@ -33,5 +34,6 @@ for epoch in range(options.epochs):
     mean = torch.tensor(total)
     dist.all_reduce(mean)
     print(f"rank {rank} of {world}: epoch {epoch}, loss {total:.6f}, of all {mean.item():.6f}")
+    print("meeting at", os.environ["MASTER_PORT"], "process", os.getpid())
     # ask(outer): print("ASK", epoch, rank, loss.item(), model.module[2].bias.item())
 dist.destroy_process_group()
