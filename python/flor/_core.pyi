@@ -39,6 +39,7 @@ __all__: list[str] = [
     "quantize",
     "read_log",
     "set_active",
+    "set_file_listener",
     "set_loop_watcher",
     "set_slow_path",
 ]
@@ -456,6 +457,13 @@ def read_log(directory: str, tolerant: bool = False) -> LogRecords:
 def set_active(writer: typing.Any, *, same_run: bool = False) -> None:
     """
     The writer that log() uses, or None. Loops are counted anew (`name#2`), unless it goes on with the same run.
+    """
+
+def set_file_listener(callable: typing.Any) -> None:
+    """
+    callable(event, arguments) is called before files are opened, renamed, removed or truncated: audit
+    events of Python, by whichever thread causes them. None: no more. Exceptions from it are written to
+    stderr and otherwise ignored.
     """
 
 def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from flor.cli.options import parse_setting, store_option
+from flor.sizes import parse_bytes
 
 
 @click.command(
@@ -25,6 +26,13 @@ from flor.cli.options import parse_setting, store_option
 )
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="The value of flor.arg K.")
 @click.option("--strict", is_flag=True, help="An error in the background stops the script.")
+@click.option(
+    "--files-budget",
+    callback=lambda _context, _option, text: _bytes(text),
+    metavar="SIZE",
+    show_default="FLOR_FILES_BUDGET, else 256M",
+    help="The most to keep of files that the script found and changes, so that replay has them.",
+)
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m does.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
 @store_option
@@ -32,6 +40,7 @@ def record(
     overhead: float | None,
     settings: tuple[str, ...],
     strict: bool,
+    files_budget: int | None,
     module: str | None,
     command: tuple[str, ...],
     store: Path | None,
@@ -63,6 +72,7 @@ def record(
             overhead=overhead,
             settings=chosen,
             strict=strict,
+            files_budget=files_budget,
         )
     )
 
@@ -71,3 +81,10 @@ def _bound(bound: float | None) -> float | None:
     if bound is None or 0 < bound <= 1 or bound == math.inf:
         return bound
     raise click.BadParameter(f"{bound} is neither a fraction in 0..1 nor inf")
+
+
+def _bytes(text: str | None) -> int | None:
+    found = None if text is None else parse_bytes(text)
+    if text is not None and found is None:
+        raise click.BadParameter(f"{text!r} is not a number of bytes; write for example 50M or 2G")
+    return found

@@ -35,6 +35,7 @@ class Folder:
         self._store = store_root.resolve()
         self.truncated = False
         self.found = self.scan() if found is None else found
+        self.now = self.found
 
     def scan(self) -> dict[str, Stat]:
         """Return {relative path: (size, mtime in ns)} of the files there now."""
@@ -53,12 +54,16 @@ class Folder:
             self.truncated = len(found) > MAX_FILES
         return {} if self.truncated else found
 
-    def manifest(self, store: _core.ChunkStore) -> list[dict[str, Any]]:
-        """Return the start manifest for run.json; keeps the content of small files in ``store``."""
+    def manifest(self, store: _core.ChunkStore, budget: int) -> list[dict[str, Any]]:
+        """Return the start manifest for run.json; keeps the content of small files in ``store``.
+
+        Those of at most 256 KiB, up to 8 MiB or ``budget``: not every writer is heard of.
+        """
+        budget = min(budget, _KEPT_TOTAL_BYTES)
         kept, listing = 0, []
         for name, (size, mtime) in sorted(self.found.items()):
             entry: dict[str, Any] = {"path": name, "bytes": size, "mtime_ns": mtime}
-            if size <= _KEPT_FILE_BYTES and kept + size <= _KEPT_TOTAL_BYTES:
+            if size <= _KEPT_FILE_BYTES and kept + size <= budget:
                 try:
                     entry["ref"] = store.put((self.root / name).read_bytes()).hex()
                     kept += size
@@ -71,7 +76,7 @@ class Folder:
         """Return ({path: content now} of files new or changed since the start, paths removed
         since).
         """
-        now = self.scan()
+        self.now = now = self.scan()
         if self.truncated:  # it grew too large to be watched
             return {}, []
         changed = {name: stat for name, stat in now.items() if self.found.get(name) != stat}

@@ -37,10 +37,18 @@ def record_script(
     overhead: float | None = None,
     settings: dict[str, str] | None = None,
     strict: bool = False,
+    files_budget: int | None = None,
 ) -> int:
     """Run SCRIPT (or a module) with its own argv under recording; return its exit code."""
     start_up = time.process_time()
-    options = Options(store, overhead, settings or {}, strict, start_up=start_up)
+    options = Options(
+        store,
+        overhead,
+        settings or {},
+        strict,
+        start_up=start_up,
+        files_budget=files_budget,
+    )
     program = Program.of_module(module, args) if module else Program.of_script(str(script), args)
     if is_launcher(program.path, program.spec):
         return record_program(program, lambda root: LauncherSession.start(options, root))

@@ -16,8 +16,9 @@ from flor.recording.thinning import disk_budget
 class Options:
     """``store`` None: ``FLOR_STORE``, else ``./.flor``. ``overhead`` None: what the script says.
 
-    ``disk_budget`` in bytes; None: ``FLOR_DISK_BUDGET``, else 20 GiB. ``start_up``: the seconds
-    that passed before the program began.
+    Budgets in bytes. ``disk_budget`` None: ``FLOR_DISK_BUDGET``, else 20 GiB. ``files_budget``
+    None: ``FLOR_FILES_BUDGET``, else 256 MiB. ``start_up``: the seconds that passed before the
+    program began.
     """
 
     store: Path | None = None
@@ -26,6 +27,7 @@ class Options:
     strict: bool = False
     disk_budget: int | None = None
     start_up: float = 0.0
+    files_budget: int | None = None
 
     def content(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on as it began, for run.json."""
@@ -34,6 +36,7 @@ class Options:
             "settings": self.settings,
             "strict": self.strict,
             "disk_budget": self.disk_budget,
+            "files_budget": self.files_budget,
         }
 
     def policy(self, from_script: float | None) -> Policy:

@@ -29,6 +29,7 @@ from flor.recording.children import Children, Rank, was_terminated
 from flor.recording.clocks import Clocks
 from flor.recording.folder import Folder
 from flor.recording.handsfree import HandsFree, Programs
+from flor.recording.images import Images, files_budget
 from flor.recording.loops import RecordedLoop, active_loops
 from flor.recording.mainloop import JSON_KIND, MainLoop
 from flor.recording.options import Options
@@ -45,6 +46,7 @@ class RecordSession:
     """Records this process as one run. Made by the first flor call, ended at exit."""
 
     _joined = False  # whether the run was begun by another process
+    watches_files = True  # whether what the run found is kept before the program changes it
 
     def __init__(
         self, layout: StoreLayout, options: Options, run: str | None = None, root: str | None = None
@@ -55,6 +57,7 @@ class RecordSession:
         self.script = sources.main_script()
         self.user = UserCode(root or str(self.script.parent if self.script else Path.cwd()))
         self._handsfree: HandsFree | None = None
+        self._images: Images | None = None
         self.programs: Programs | None = None  # how flor.instrument reads the program's files
         self.rank = int(os.environ.get("RANK", "0"))
         self._place = (
@@ -114,6 +117,7 @@ class RecordSession:
         """Watch what the program logs, prints, reads of clocks, and how it ends."""
         self._streams = Streams(_core.log)
         self._clocks = Clocks(self.user, self._read_clock, PACKAGES)
+        self._images = self._watch_files()
         self._hook = sys.excepthook
         sys.excepthook = self._excepted
         os.register_at_fork(after_in_child=self._forked)
@@ -125,6 +129,22 @@ class RecordSession:
         from flor.recording.child import ChildRank
 
         return ChildRank.of(self, number)
+
+    def _watch_files(self) -> Images | None:
+        """Keep what the run found and is about to change; ranks share a folder, the first does."""
+        if self.rank or not self.watches_files:
+            return None
+        images = Images(
+            self._folder.root,
+            self.meta["files"],
+            self.meta["inputs"],
+            files_budget(self.options.files_budget),
+            lambda content: self.store().put(content),
+            self.note,
+            self.save,
+        )
+        images.install(self.meta["started"])
+        return images
 
     def _new_writer(self) -> _core.LogWriter:
         folder, who = self.layout.log_dir(self.run), f"r{self.rank}-{os.getpid()}"
@@ -177,7 +197,8 @@ class RecordSession:
     def _files_found(self) -> dict[str, Any]:
         """Return what the working folder held when the run began."""
         known = not self._folder.truncated
-        found = self._folder.manifest(self.store()) if known else []
+        budget = files_budget(self.options.files_budget)
+        found = self._folder.manifest(self.store(), budget) if known else []
         return {"files": found, "files_known": known}
 
     def _save_version(self) -> str | None:
@@ -250,6 +271,9 @@ class RecordSession:
             self._children.remove()
         self._streams.remove()
         self._clocks.remove()
+        if self._images is not None:
+            self._images.remove()
+            self._attempt("the folder could not be listed", self._missed_files)
         sys.excepthook = self._hook
         _core.set_active(None)
 
@@ -341,9 +365,16 @@ class RecordSession:
     def changed_files(self) -> tuple[dict[str, bytes], list[str]]:
         """Return the files of the working folder that the run changed."""
         found = self._folder.changed()
+        if self._images is not None and not self._folder.truncated:
+            self._images.missed(self._folder.now)
         if self._folder.truncated:
             self.note("the working folder holds too many files: they are not part of the state")
         return found
+
+    def _missed_files(self) -> None:
+        now = self._folder.scan()
+        if self._images is not None and not self._folder.truncated:
+            self._images.missed(now)
 
     # -- the public calls --------------------------------------------------------------------------
 

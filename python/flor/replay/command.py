@@ -29,6 +29,7 @@ from flor.replay.report import (
 )
 from flor.replay.request import ReplayRequest
 from flor.replay.verify import Verification
+from flor.replay.view import check_files
 from flor.runlock import using_run
 
 VERIFIED, SCRIPT_FAILED, BAD_INPUT, DIVERGED, DAMAGED, UNVERIFIED = 0, 1, 2, 3, 4, 5
@@ -82,6 +83,9 @@ def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) ->
     """
     started = time.time()
     plan = plan_ranks(recorded, request)
+    changed = check_files(recorded.meta, [Path.cwd(), Path(recorded.meta["cwd"])])
+    for text in changed:
+        print(f"flor: {text}", file=sys.stderr)
     if request.dry_run:
         print_plan(plan)
         return None
@@ -94,7 +98,7 @@ def replay_run(recorded: RecordedRun, request: ReplayRequest, engine: Engine) ->
         report = _report(attempt, folder.name, started, len(fresh))
         report.names = list(dict.fromkeys(record.name for record in rows))
         report.predicted_seconds = plan.seconds
-        report.notes += [*notes, *_worker_notes(attempt.outcomes)]
+        report.notes += [*changed, *notes, *_worker_notes(attempt.outcomes)]
         known = [record for one in plan.ranks for record in one.recorded.records]
         places = misplaced(known, fresh, attempt.outcomes)
         # In this order: what workers put into the store is named by a log at every instant.

@@ -10,12 +10,13 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from flor import _core
 from flor.errors import ReplayError
-from flor.files import read_json
+from flor.files import read_json, sample_of
 from flor.layout import StoreLayout
 
 _COPIED_BYTES = 256 << 20
@@ -70,8 +71,11 @@ def build_view(
         if entry.get("unreadable"):
             continue
         source = _find(entry, places)
+        if source is None:
+            raise ReplayError(_missing([entry]))
         if source.stat().st_mtime_ns != entry["mtime_ns"]:
-            notes.append(f"assumed: {entry['path']} is unchanged (its size is, its time is not)")
+            how = "its size and a sample of it are" if "sample" in entry else "its size is"
+            notes.append(f"assumed: {entry['path']} is unchanged ({how}, its time is not)")
         if entry["bytes"] <= _COPIED_BYTES:
             shutil.copyfile(source, target)
         else:
@@ -108,14 +112,62 @@ def overlay_source(
     return str(view / Path(meta["script"]).name)
 
 
-def _find(entry: dict[str, Any], places: list[Path]) -> Path:
-    for place in places:
-        found: Path = place / entry["path"]
-        if found.is_file() and found.stat().st_size == entry["bytes"]:
-            return found
-    raise ReplayError(
-        f"the run found a file {entry['path']} of {entry['bytes']:,} bytes in its folder; it "
-        "is gone or changed now, and too large to have been kept. Put it back to replay"
+def check_files(meta: dict[str, Any], places: list[Path]) -> list[str]:
+    """Return a sentence for each file that the run read elsewhere and that is not what it was.
+
+    Raises ReplayError where files that the run found in its folder can't be had any more.
+    """
+    needed = [e for e in meta.get("files") or [] if "ref" not in e and not e.get("unreadable")]
+    missing = [entry for entry in needed if _find(entry, places) is None]
+    if missing:
+        kept = sum(entry["bytes"] for entry in meta["files"] if "ref" in entry)
+        raise ReplayError(_missing(missing, kept))
+    inputs: list[dict[str, Any]] = meta.get("inputs") or []
+    return [
+        f"{entry['path']}, which the run read, has changed or is gone: values may not be the run's"
+        for entry in inputs
+        if not _is(Path(entry["path"]), entry)
+    ]
+
+
+def _find(entry: dict[str, Any], places: list[Path]) -> Path | None:
+    """Return where a file is as the run found it; None: nowhere."""
+    found = (place / entry["path"] for place in places)
+    return next((path for path in found if _is(path, entry)), None)
+
+
+def _is(path: Path, entry: dict[str, Any]) -> bool:
+    """Whether a file is the one of an entry: by size, and by time or sample where that is known.
+
+    A file that the run itself has changed since must not be taken for the one that it found.
+    """
+    try:
+        info = path.stat()
+        if not path.is_file() or info.st_size != entry["bytes"]:
+            return False
+        if info.st_mtime_ns == entry["mtime_ns"]:
+            return True
+        if "sample" in entry:
+            return bool(sample_of(path) == entry["sample"])
+    except OSError:
+        return False
+    return "lost" not in entry
+
+
+def _missing(entries: list[dict[str, Any]], kept_bytes: int = 0) -> str:
+    """Say which files are missing and what to do; ``kept_bytes``: what the budget held."""
+    lines = []
+    for entry in entries:
+        when = datetime.fromtimestamp(entry["mtime_ns"] / 1e9).strftime("%Y-%m-%d %H:%M:%S")
+        why = entry.get("lost") or "it is gone or changed now, and what is only read is not kept"
+        lines.append(f"{entry['path']}, {entry['bytes']:,} bytes, last written {when}: {why}")
+    needed = kept_bytes + sum(entry["bytes"] for entry in entries)
+    again = f", or record again with --files-budget {needed}"
+    lost = any("lost" in entry for entry in entries)
+    return (
+        "the run found files in its folder that can't be had any more:\n  "
+        + "\n  ".join(lines)
+        + f"\nput them back as they were (with their times: cp -p){again if lost else ''}"
     )
 
 

@@ -23,6 +23,8 @@ from flor.travel.source import RecordedProgram
 class ResumedSession(TravelSession):
     """Continues a run; ``files`` None: the user's files are left as they are."""
 
+    watches_files = True
+
     def __init__(
         self,
         layout: Any,

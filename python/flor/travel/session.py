@@ -64,6 +64,8 @@ class TravelSession(RecordSession):
     and a fork differ are in their own classes.
     """
 
+    watches_files = False
+
     def __init__(self, layout: Any, options: Options, run: str, trip: Trip) -> None:
         super().__init__(
             layout, options, run, str(Path.cwd()) if trip.facts.meta.get("module") else None
