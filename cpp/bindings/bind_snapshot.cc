@@ -63,10 +63,14 @@ class LiveSnapshotter {
     return static_cast<double>(held_ns - std::exchange(told_ns_, held_ns)) * 1e-9;
   }
   const Snapshotter& core() const noexcept { return snapshotter_; }
+  // Before the buffers are let go.
+  ~LiveSnapshotter() { snapshotter_.close(); }
+  LiveSnapshotter(const LiveSnapshotter&) = delete;
+  LiveSnapshotter& operator=(const LiveSnapshotter&) = delete;
 
  private:
   static Contract contract_of(std::byte kind) {
-    if (kind > std::byte{2}) throw Error(ErrorKind::kInvalid, "a contract is 0, 1 or 2");
+    if (kind > std::byte{3}) throw Error(ErrorKind::kInvalid, "a contract is 0, 1, 2 or 3");
     return static_cast<Contract>(kind);
   }
   // Only what is still read is held: an exported NumPy array can't be resized.
@@ -134,6 +138,8 @@ void bind_snapshot(py::module_& module) {
       .def_property_readonly("stored_bytes", &Pending::stored_bytes)
       .def_property_readonly("path", &Pending::path);
 
+  module.def("can_track", &WriteTracker::is_supported,
+             "Whether the system tells this process afterwards of writes to its memory.");
   module.def("can_protect", &WriteGuard::is_supported,
              "Whether the system tells this process of writes to protected memory.");
   py::class_<LiveSnapshotter>(module, "Snapshotter",
@@ -149,7 +155,8 @@ void bind_snapshot(py::module_& module) {
           "take", &LiveSnapshotter::take, py::arg("buffers"), py::arg("manifest_path"),
           py::arg("meta"), py::arg("contracts") = py::bytes(),
           "Capture the buffers and return; they are stored in the background. A byte a buffer says "
-          "how: 0 copied now, 1 read until settle(), 2 read until the first write.")
+          "how: 0 copied now, 1 read until settle(), 2 read until the first write, 3 as 1 and "
+          "refused when someone writes without it.")
       .def("settle", &LiveSnapshotter::settle,
            "Buffers captured with contract 1 may be written after this.")
       .def("held_seconds", &LiveSnapshotter::held_seconds,

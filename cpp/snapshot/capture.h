@@ -24,7 +24,8 @@ namespace flor {
 enum class Contract : std::uint8_t {
   kEager,        // anyone: copied before the call returns
   kCooperative,  // only those who call settle() first
-  kProtected,    // anyone: the system tells of the first write
+  kProtected,    // anyone: the system tells of the first write, and the writer waits for its copy
+  kTracked,      // as kCooperative, and the system tells afterwards whether someone else wrote
 };
 
 // Memory to capture. Unless it is eager, the caller keeps it from being freed until the snapshot is

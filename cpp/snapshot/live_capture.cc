@@ -111,6 +111,7 @@ void LiveCapture::capture(std::span<const Region> regions, CaptureSink& sink) {
   Parts parts = cut(regions, snapshot, rest);
   snapshot->parts_left = parts.size();
   if (!parts.empty()) last_capture_ns_ = snapshot->begin_ns;
+  close_tracked();
   {
     const std::lock_guard lock(mutex_);
     parts_.insert(parts_.end(), parts.begin(), parts.end());
@@ -149,7 +150,7 @@ LiveCapture::Parts LiveCapture::cut(std::span<const Region> regions,
       }
       LivePart& part = *parts.back();
       part.units.emplace_back(contract, i, begin / kChunkBytes, bytes.subspan(begin, count),
-                              part.shadows->subspan(part.used, count));
+                              part.shadows->subspan(part.used, count), tracker_.get());
       part.used += count;
       begin += count;
     }
@@ -169,16 +170,29 @@ Contract LiveCapture::contract_of(const Region& region) {
     if (!WriteGuard::is_supported()) return Contract::kEager;
     guard_ = std::make_unique<WriteGuard>([this](std::uintptr_t page) { on_write(page); });
   }
+  if (region.contract == Contract::kTracked && tracker_ == nullptr) {
+    if (!WriteTracker::is_supported()) return Contract::kEager;
+    tracker_ = std::make_unique<WriteTracker>();
+  }
   return region.contract;
+}
+
+// To track pages again is to forget whether they were written.
+void LiveCapture::close_tracked() {
+  if (tracker_ == nullptr) return;
+  for (const auto& part : parts())
+    for (LiveUnit& unit : part->units)
+      if (unit.contract() == Contract::kTracked) unit.secure();
 }
 
 void LiveCapture::protect(LivePart& part) {
   for (LiveUnit& unit : part.units) {
     if (unit.pages().empty()) continue;
-    if (guard_->protect(unit.pages()))
+    const bool tracked = unit.contract() == Contract::kTracked;
+    if (tracked ? tracker_->track(unit.pages()) : guard_->protect(unit.pages()))
       unit.set_protected();
     else
-      unit.secure();
+      unit.copy_at_once();
   }
 }
 
@@ -202,7 +216,7 @@ void LiveCapture::settle() {
 
 void LiveCapture::check(LivePart& part) {
   for (const LiveUnit& unit : part.units)
-    if (unit.contract() == Contract::kCooperative && !unit.looks_unwritten())
+    if (unit.contract() == Contract::kCooperative && !unit.is_unwritten())
       refuse(*part.snapshot, unit, "was freed, or written by someone unseen");
 }
 
@@ -256,7 +270,10 @@ void LiveCapture::unprotect_locked(const LivePart& part, const LiveUnit& unit) n
     for (const LiveUnit& mine : other->units)
       if (mine.is_open() && overlap(mine.pages(), unit.pages())) return;  // goes with that one
   }
-  guard_->unprotect(unit.pages());
+  if (unit.contract() == Contract::kTracked)
+    tracker_->untrack(unit.pages());
+  else
+    guard_->unprotect(unit.pages());
 }
 
 LiveCapture::Parts LiveCapture::parts() {

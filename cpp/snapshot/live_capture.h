@@ -11,8 +11,9 @@
 // nothing left to copy.
 //
 // Self-check: a cooperative unit whose sample differs when it is read, or at the next settle(), was
-// written by someone who did not settle. The snapshot is refused (kRefused), its memory is copied
-// eagerly from then on, and after three refusals so is everything.
+// written by someone who did not settle; so was a tracked unit of which the system says so. The
+// snapshot is refused (kRefused), its memory is copied eagerly from then on, and after three
+// refusals so is everything.
 //
 // Thread-safety: `capture` is called by one thread at a time; `settle` and `stats` by any.
 // Invariant: a page is unprotected only when no snapshot has an open unit there. Lock order:
@@ -55,6 +56,7 @@ class LiveCapture final : public CapturePolicy {
   Contract contract_of(const Region& region);
   Parts cut(std::span<const Region> regions, const std::shared_ptr<Snapshot>& snapshot,
             std::vector<Region>& rest);
+  void close_tracked();
   void protect(LivePart& part);
   void copy_ahead(const Snapshot& snapshot);
   void check(LivePart& part);
@@ -82,6 +84,7 @@ class LiveCapture final : public CapturePolicy {
   std::atomic<std::int64_t> last_capture_ns_{0}, first_write_ns_{0}, stored_ns_{0};
   std::atomic<std::uint64_t> settle_ns_{0}, fault_ns_{0}, copied_bytes_{0}, refused_{0};
   std::atomic<std::uint64_t> escapes_{0};  // protected writes let go without a copy
+  std::unique_ptr<WriteTracker> tracker_;  // made on first use, as is
   std::unique_ptr<WriteGuard> guard_;      // last: its thread uses all of the above
 };
 

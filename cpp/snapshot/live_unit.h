@@ -23,15 +23,17 @@
 #include "base/bytes.h"
 #include "snapshot/capture.h"
 #include "snapshot/live_memory.h"
+#include "snapshot/write_tracker.h"
 
 namespace flor {
 
 class LiveUnit {
  public:
-  // `shadow` is as long as `live`. A protected unit copies at once what lies outside its whole
-  // pages: other memory shares those pages.
+  // `shadow` is as long as `live`. A protected or tracked unit copies at once what lies outside its
+  // whole pages: other memory shares those pages.
+  // `tracker` is told of no page here, but asked whether those of a tracked unit were written.
   LiveUnit(Contract contract, std::size_t region, std::uint64_t first_chunk, Bytes live,
-           MutableBytes shadow);
+           MutableBytes shadow, const WriteTracker* tracker);
   LiveUnit(const LiveUnit&) = delete;
   LiveUnit& operator=(const LiveUnit&) = delete;
 
@@ -39,7 +41,7 @@ class LiveUnit {
   std::size_t region() const noexcept { return region_; }
   std::uint64_t first_chunk() const noexcept { return first_chunk_; }
   Bytes live() const noexcept { return live_; }
-  // The whole pages inside; empty unless protected.
+  // The whole pages inside; empty when cooperative.
   Bytes pages() const noexcept { return pages_; }
   // Nobody has its bytes yet.
   bool is_open() const noexcept {
@@ -49,7 +51,9 @@ class LiveUnit {
 
   // Copies into the shadow unless someone has the bytes already; returns when someone has. True
   // when this call copied.
-  bool secure() noexcept;
+  bool secure() noexcept { return copy_first(true); }
+  // The same during the call that captures, where its pages can't be watched.
+  void copy_at_once() noexcept { copy_first(false); }
   // The bytes, in `room` (as long as `live`) or in the shadow; nullopt when they are lost. For the
   // one who stores them, once.
   std::optional<Bytes> take(MutableBytes room) noexcept;
@@ -58,12 +62,14 @@ class LiveUnit {
   // Its pages were protected, and it is now for the caller to unprotect them: says so once.
   void set_protected() noexcept { protected_ = true; }
   bool end_protection() noexcept { return protected_.exchange(false); }
-  // Whether the memory looks as it did when the unit was made; a sample, and cooperative only.
-  bool looks_unwritten() const noexcept;
+  // Whether the memory is as it was when the unit was made: by a sample when cooperative, by its
+  // pages when tracked.
+  bool is_unwritten() const noexcept;
 
  private:
   enum class State : std::uint32_t { kLive, kCopying, kCopied, kTaken, kLost };
 
+  bool copy_first(bool checked) noexcept;
   bool copy_to(MutableBytes room) const noexcept;
   bool leave_live(State next) noexcept;
   State wait_closed() const noexcept;
@@ -73,6 +79,7 @@ class LiveUnit {
   const std::uint64_t first_chunk_;
   const Bytes live_;
   const MutableBytes shadow_;
+  const WriteTracker* const tracker_;
   Bytes pages_;
   Buffer head_, tail_;  // around the whole pages
   Sample sample_{};     // cooperative

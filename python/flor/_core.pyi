@@ -21,6 +21,7 @@ __all__: list[str] = [
     "Snapshotter",
     "Sweeper",
     "can_protect",
+    "can_track",
     "codec_bound",
     "codec_decode",
     "codec_encode",
@@ -289,7 +290,7 @@ class Snapshotter:
         contracts: bytes = b"",
     ) -> Pending:
         """
-        Capture the buffers and return; they are stored in the background. A byte a buffer says how: 0 copied now, 1 read until settle(), 2 read until the first write.
+        Capture the buffers and return; they are stored in the background. A byte a buffer says how: 0 copied now, 1 read until settle(), 2 read until the first write, 3 as 1 and refused when someone writes without it.
         """
     def warm_up(self, nbytes: int) -> None:
         """
@@ -365,6 +366,11 @@ class LogRecords:
 def can_protect() -> bool:
     """
     Whether the system tells this process of writes to protected memory.
+    """
+
+def can_track() -> bool:
+    """
+    Whether the system tells this process afterwards of writes to its memory.
     """
 
 def codec_bound(nbytes: int) -> int:

@@ -6,6 +6,7 @@ Contracts of a region (docs/decisions/0014-snapshots.md; ``cpp/snapshot/capture.
 - *cooperative*: read in the background until an optimizer is about to step. For what an optimizer
   of torch owns, its parameters and its state; exact when nobody else writes to them, and refused
   when a sample says that someone did.
+- *tracked*: the same, and the system tells afterwards whether anyone wrote: exact or refused.
 - *protected*: read in the background until the first write, of which the system tells. Exact
   whoever writes. For memory of torch's own, where the system allows it.
 """
@@ -23,8 +24,8 @@ from flor.errors import InvalidError
 if TYPE_CHECKING:
     from flor.capture.regions import Regions
 
-EAGER, COOPERATIVE, PROTECTED = 0, 1, 2
-CHOICES = ("auto", "eager", "cooperative", "protected")
+EAGER, COOPERATIVE, PROTECTED, TRACKED = 0, 1, 2, 3
+CHOICES = ("auto", "eager", "cooperative", "tracked", "protected")
 VARIABLE = "FLOR_SNAPSHOT"
 
 _watched: weakref.WeakSet[_core.Snapshotter] = weakref.WeakSet()
@@ -34,7 +35,8 @@ _hooked = False
 def choice(chosen: str | None = None) -> str:
     """Return how snapshots are taken: ``chosen``, else ``FLOR_SNAPSHOT``, else ``auto``.
 
-    ``auto`` is *protected* where the system allows it, else *eager*. Raises InvalidError.
+    ``auto`` is *protected* where the system allows it, else *tracked*, else *eager*. Raises
+    InvalidError.
     """
     found = chosen or os.environ.get(VARIABLE) or "auto"
     if found not in CHOICES:
@@ -47,17 +49,19 @@ def contracts(regions: Regions, objects: list[Any], chosen: str) -> bytes:
     if chosen == "eager" or not regions.own:
         return b""
     found = bytearray(len(regions.views))
-    if _core.can_protect():
+    protects = _core.can_protect()
+    if protects and chosen != "tracked":
         for index in regions.own:
             found[index] = PROTECTED
-    if chosen == "cooperative":
+    by_optimizers = COOPERATIVE if chosen == "cooperative" else TRACKED
+    if chosen in ("cooperative", "tracked") or (not protects and _core.can_track()):
         from flor.capture import torch_adapter
 
         alone = regions.own - regions.aliased()
         for address in torch_adapter.owned_by_optimizers(objects):
             owned = regions.at(address)
             if owned in alone:
-                found[owned] = COOPERATIVE
+                found[owned] = by_optimizers
     return bytes(found)
 
 

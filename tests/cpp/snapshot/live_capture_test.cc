@@ -75,19 +75,21 @@ void overwrite(std::vector<Buffer>& state) {
 }
 
 bool can_test(Contract contract) {
+  if (contract == Contract::kTracked) return WriteTracker::is_supported();
   return contract == Contract::kProtected ? WriteGuard::is_supported() : can_copy_live();
 }
 
 }  // namespace
 
 TEST_CASE("a writer that settles first never spoils a snapshot being read") {
-  if (!can_test(Contract::kCooperative)) return;
+  const auto contract = GENERATE(Contract::kCooperative, Contract::kTracked);
+  if (!can_test(contract)) return;
   LiveCapture capture(StagingArena::make(64 * kMiB), 2);
   std::vector<Buffer> state = state_of(1);
   for (int round = 0; round < 20; ++round) {
     const std::vector<Buffer> before = state;
     Reader reader(state.size());
-    capture.capture(regions_of(state, Contract::kCooperative), reader);
+    capture.capture(regions_of(state, contract), reader);
     std::thread background([&] { reader.read(); });
     if (round % 4 != 0) std::this_thread::sleep_for(std::chrono::microseconds(100 * round));
     capture.settle();
@@ -141,6 +143,27 @@ TEST_CASE("a write that nobody announced is refused, and its memory copied at on
   CHECK(capture.stats().refused <= 3);
 }
 
+TEST_CASE("one byte written unseen is refused when tracked") {
+  if (!can_test(Contract::kTracked)) return;
+  LiveCapture capture(StagingArena::make(64 * kMiB), 1);
+  std::vector<Buffer> state{noise(3 * kMiB, 8)};
+  Reader clean(1), written(1), eager(1);
+  capture.capture(regions_of(state, Contract::kTracked), clean);
+  clean.read();
+  CHECK(clean.content == state);
+  state[0][1'500'000] ^= std::byte{1};  // after it was read: no harm
+  capture.capture(regions_of(state, Contract::kTracked), written);
+  state[0][1'500'000] ^= std::byte{1};
+  written.read();
+  CHECK(!clean.refused());
+  CHECK(written.refused());
+  const std::vector<Buffer> before = state;
+  capture.capture(regions_of(state, Contract::kTracked), eager);
+  state[0][1'500'000] ^= std::byte{1};
+  eager.read();
+  CHECK(eager.content == before);
+}
+
 TEST_CASE("a write after the read is found at the next settle") {
   if (!can_test(Contract::kCooperative)) return;
   LiveCapture capture(StagingArena::make(64 * kMiB), 1);
@@ -161,7 +184,8 @@ TEST_CASE("a write after the read is found at the next settle") {
 }
 
 TEST_CASE("memory that is unmapped during a snapshot is refused") {
-  for (const Contract contract : {Contract::kCooperative, Contract::kProtected}) {
+  for (const Contract contract :
+       {Contract::kCooperative, Contract::kProtected, Contract::kTracked}) {
     if (!can_test(contract)) continue;
     LiveCapture capture(StagingArena::make(64 * kMiB), 1);
     void* const at =
