@@ -11,7 +11,13 @@ def main() -> None:
         hash_seed.pin()  # it may start this interpreter again: before what takes time to import
     from flor.cli.main import main as verbs
 
-    verbs()
+    try:
+        verbs()
+    except SystemExit as end:
+        launch = sys.modules.get("flor.recording.launch")
+        if launch is not None and end.code == launch.INTERRUPTED:
+            launch.leave(end.code)
+        raise
 
 
 if __name__ == "__main__":

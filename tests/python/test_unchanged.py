@@ -36,18 +36,13 @@ def start(command: Words, folder: Path, **more: str) -> subprocess.Popen[str]:
     )
 
 
-def as_a_shell_says(code: int) -> int:
-    """Return an exit code with Ctrl-C as 130: plain Python ends itself by the signal then."""
-    return 130 if code == -signal.SIGINT else code
-
-
 def both(folder: Path, *command: str, **more: str) -> tuple[str, str, int]:
     """Run a program plainly and under recording; return what it said, the same both times."""
     seen = []
     for words in (command, ("-m", "flor", "record", *command)):
         process = start(words, folder, **more)
         out, err = process.communicate(timeout=TIMEOUT)
-        seen.append((out.splitlines(), err.splitlines(), as_a_shell_says(process.returncode)))
+        seen.append((out.splitlines(), err.splitlines(), process.returncode))
     for plain, recorded in zip(seen[0], seen[1], strict=True):
         assert recorded == plain
     out, err, code = seen[0]
@@ -60,7 +55,7 @@ def both(folder: Path, *command: str, **more: str) -> tuple[str, str, int]:
         ("exit", 3, "shown once"),
         ("text", 1, "a last word"),
         ("raise", 1, "ZeroDivisionError"),
-        ("interrupt", 130, "KeyboardInterrupt"),
+        ("interrupt", -signal.SIGINT, "KeyboardInterrupt"),
         ("syntax", 1, "SyntaxError"),
         ("kill", -signal.SIGTERM, "shown once"),
     ],
@@ -110,8 +105,8 @@ def test_ctrl_c_reaches_the_program(folder: Path) -> None:
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=TIMEOUT)
         assert err.endswith("KeyboardInterrupt\n")
-        codes.append(as_a_shell_says(process.returncode))
-    assert codes == [130, 130]
+        codes.append(process.returncode)
+    assert codes == [-signal.SIGINT, -signal.SIGINT]
 
 
 def test_a_script_with_flor_loop_keeps_its_own_future(tmp_path: Path):
@@ -124,3 +119,19 @@ def test_a_script_with_flor_loop_keeps_its_own_future(tmp_path: Path):
     out, _, code = both(tmp_path / "work", "train.py")
     assert "<class 'int'>" in out
     assert code == 0
+
+
+@pytest.mark.parametrize("end", ["pass", "raise ValueError", "raise KeyboardInterrupt"])
+def test_what_happens_at_exit_happens(tmp_path: Path, end: str):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "train.py").write_text(
+        "import atexit\n"
+        "class Last:\n"
+        "    def __del__(self):\n"
+        "        print('deleted')\n"
+        "last = Last()\n"
+        "atexit.register(print, 'at exit')\n"
+        f"{end}\n"
+    )
+    out, _, _ = both(tmp_path / "work", "train.py")
+    assert out == "at exit\ndeleted"

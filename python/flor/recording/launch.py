@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from flor.errors import InvalidError, SourceError
 from flor.instrumentation.source import read_source
@@ -24,6 +24,7 @@ from flor.recording.launcher import LauncherSession, is_launcher
 from flor.recording.options import Options
 from flor.recording.record import RecordSession
 
+INTERRUPTED = 130  # the exit code, in run.json, of what Ctrl-C ended
 last_error: BaseException | None = None
 """What ended the last program, when an exception did."""
 
@@ -102,6 +103,8 @@ def record_program(program: Program, begin: Callable[[str | None], RecordSession
     ended = run_main(
         program.path, program.args, prepare, code, spec=program.spec, argv0=program.argv0
     )
+    if last_error is not None:
+        last_error.__traceback__ = None  # its frames would keep the program's objects at exit
     recording = sessions.existing()
     if isinstance(recording, RecordSession):
         recording.outcome("completed" if ended == 0 else "failed", ended)  # it finishes at exit
@@ -199,8 +202,20 @@ def _guarded(execute: Any) -> int:
             raise
         last_error = error
         show_traceback(error)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with the program's exit code; never returns.
+
+    Where Ctrl-C ended the program, as Python then does: once everything at exit has run, the
+    process kills itself by SIGINT, so that a shell sees it and stops its script too.
+    """
+    if not isinstance(last_error, KeyboardInterrupt):
+        sys.exit(code)
+    sys.excepthook = lambda *_: None  # the traceback was shown
+    raise KeyboardInterrupt
 
 
 def exit_code(end: SystemExit) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from flor.recording import hash_seed
-from flor.recording.launch import Program, record_program
+from flor.recording.launch import Program, leave, record_program
 from flor.recording.rank import Handover, RankSession
 
 
@@ -25,4 +25,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
