@@ -169,6 +169,13 @@ def test_other_questions_to_a_run_of_ranks(recorded, tmp_path: Path) -> None:
     shown = expect(0, flor("show", cwd=work, store=store)).stdout
     assert re.search(r"^ +1: completed, pid \d+, 3 × epoch$", shown, re.MULTILINE)
 
+    (path,) = store.glob("runs/*/run.json")
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"world": 4}))
+    refused = expect(2, flor("replay", cwd=work, store=store)).stderr
+    assert "part of a training of 4 ranks, of which it holds 0, 1" in refused
+    path.write_text(json.dumps(told))
+
     source = (work / "train.py").read_text()
     (work / "train.py").write_text(source.replace("100 + rank", "100 + 2 * rank"))
     report = tmp_path / "report.json"

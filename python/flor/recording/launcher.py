@@ -122,14 +122,15 @@ class LauncherSession(RecordSession):
         subprocess.Popen.__init__ = self._popen  # type: ignore[method-assign]
         if self.meta["status"] != "running":
             status, exit_code = self.meta["status"], self.meta["exit_code"]
-        mine = self.meta
+        mine, begun = self.meta, self.meta["started"]
         found = [self.layout.read_rank(self.run, rank) for rank in self.layout.ranks(self.run)]
         if found and not self.layout.read_run(self.run).get("launching"):
             self.meta = found[0]
             self.meta["notes"] = [*self.meta["notes"], *mine["notes"]]
+            self._troubles.errors[:0] = self.meta["errors"]
         if status == "completed":
             status = min(map(run_status, found), key=_WORST.index, default=status)
-        self.meta |= {"status": status, "exit_code": exit_code}
+        self.meta |= {"status": status, "exit_code": exit_code, "started": begun}
         self._reserve.release()
         if self._store is not None:
             self._attempt("the store was not closed well", self._store.close)
