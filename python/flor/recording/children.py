@@ -167,21 +167,29 @@ def _codes_of(function: Any, depth: int = 2) -> Iterator[CodeType]:
 @contextmanager
 def _sent_ahead(rank: Rank | None) -> Iterator[None]:
     """Let a process that starts now find its rank and the hash seed, whatever way it starts."""
-    from multiprocessing import spawn
-
     if Process._bootstrap is _BOOTSTRAP:
         Process._bootstrap = _bootstrap
-    get_data = spawn.get_preparation_data
+        _send_with_preparation()
     seed = hash_seed.inherited() if rank is not None else {}
-    if rank is not None:
-        spawn.get_preparation_data = lambda name: get_data(name) | {"flor": _Arrival(rank)}
     for name, value in seed.items():
         os.putenv(name, value)  # os.environ does not see it
     try:
         yield
     finally:
-        spawn.get_preparation_data = get_data
         _forget(seed)
+
+
+def _send_with_preparation() -> None:
+    """Add the rank that this thread starts to what a new interpreter is sent first."""
+    from multiprocessing import spawn
+
+    get_data = spawn.get_preparation_data
+
+    def get_more(name: str) -> dict[str, Any]:
+        rank = _here.rank
+        return get_data(name) | ({} if rank is None else {"flor": _Arrival(rank)})
+
+    spawn.get_preparation_data = get_more
 
 
 def _forget(names: dict[str, str]) -> None:
