@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from textwrap import indent
 import pytest
 from oracle import TIMEOUT, WORKLOADS_FOLDER, environment, expect, flor, logs
 
+from flor.capture.protection import ProbeGuard
+from flor.capture.usercode import UserCode
 from flor.instrumentation.protect import PROTECT, protect
 from flor.instrumentation.source import read_source
 from flor.instrumentation.spans import span_of
@@ -250,3 +253,19 @@ def test_only_what_is_unknown_is_wrapped(tmp_path: Path):
     assert lines[1] == "flor.log('a', a)"
     assert lines[3] == f"with {PROTECT}(('b', 'flor', 'roll'), True):"
     assert lines[4:] == ["    flor.log('b', roll())", "    flor.log('c', b)", "c = 3"]
+
+
+def test_large_data_is_not_walked_through():
+    """A model is found beside it, and what is not looked at is said."""
+    told: list[str] = []
+    guard = ProbeGuard(UserCode("/nowhere"), told.append)
+    numbers, rng = list(range(10**6)), random.Random(1)  # noqa: F841 - a probe names them
+    pairs = [[rng], *([str(number)] for number in range(70_000))]  # noqa: F841
+    state = rng.getstate()
+    with guard(("rng", "numbers"), True):
+        rng.random()
+    assert (rng.getstate(), told) == (state, [])
+    with guard(("rng", "pairs"), True):
+        rng.random()
+    assert rng.getstate() == state
+    assert "more objects than are looked at" in told[0]

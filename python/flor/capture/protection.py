@@ -31,12 +31,18 @@ _TEXTS = (str, bytes, bytearray)
 _CODE = (types.CodeType, types.FrameType, types.TracebackType, types.BuiltinFunctionType)
 _PLAIN = frozenset([*_NUMBERS, *_TEXTS, *_CODE])
 
+_LARGE, _MOST_ITEMS = 1_000, 50_000
+_TOO_MANY = "line %d leads to more objects than are looked at for generators and modules to protect"
+
 
 class ProbeGuard:
-    """Makes the context managers that stand round the probes of a program. Thread-safe."""
+    """Makes the context managers that stand round the probes of a program. Thread-safe.
 
-    def __init__(self, user: UserCode) -> None:
-        self._user = user
+    ``tell`` gets a sentence where a probe leads to more objects than are looked at.
+    """
+
+    def __init__(self, user: UserCode, tell: Callable[[str], None] = lambda _: None) -> None:
+        self._user, self._tell = user, tell
         self._inside = threading.local()
 
     def __call__(self, names: Sequence[str], whole: bool) -> AbstractContextManager[Any]:
@@ -46,21 +52,27 @@ class ProbeGuard:
         """
         if getattr(self._inside, "depth", 0):
             return _NOTHING
-        return Protected(self._inside, _values(sys._getframe(1), names), self._user, whole)
+        frame = sys._getframe(1)
+        walk = Reachable(_values(frame, names), self._user)
+        return Protected(self._inside, walk, whole, lambda: self._tell(_TOO_MANY % frame.f_lineno))
 
 
 class Protected:
     """One execution of a probe: saves on entry, puts back on exit."""
 
-    def __init__(self, inside: Any, roots: list[Any], user: UserCode, whole: bool) -> None:
-        self._inside, self._roots, self._user, self._whole = inside, roots, user, whole
+    def __init__(
+        self, inside: Any, objects: Reachable, whole: bool, too_many: Callable[[], None]
+    ) -> None:
+        self._inside, self._objects, self._whole = inside, objects, whole
+        self._too_many = too_many
         self._saved: list[Restore] = []
 
     def __enter__(self) -> None:
         self._saved = [*_global_states(self._whole)]
-        for obj in reachable(self._roots, self._user):
+        for obj in self._objects:
             self._saved += _state_of(obj, self._whole)
-        self._roots = []
+        if self._objects.left_out:
+            self._too_many()
         self._inside.depth = 1
 
     def __exit__(self, *_: object) -> None:
@@ -88,18 +100,43 @@ def _values(frame: FrameType, names: Sequence[str]) -> list[Any]:
     return [scope[name] for name in names if name in scope]
 
 
-def reachable(roots: Sequence[Any], user: UserCode) -> Iterator[Any]:
-    """Yield the objects that ``roots`` lead to, each once, by attributes, items and closures; and
-    through the program's own modules, classes and functions (the globals that these name).
+class Reachable:
+    """The objects that ``roots`` lead to, each once, by attributes, items and closures; and through
+    the program's own modules, classes and functions (the globals that these name).
+
+    What is in large containers (data sets) comes last and not beyond a number: ``left_out``.
     """
-    seen: dict[int, Any] = {}  # keeps what it names: ids of the dead are used again
-    waiting = list(roots)
-    while waiting:
-        obj = waiting.pop()
-        if type(obj) not in _PLAIN and id(obj) not in seen:
+
+    def __init__(self, roots: Sequence[Any], user: UserCode) -> None:
+        self._waiting, self._large = list(roots), list[Sequence[Any]]()
+        self._seen: dict[int, Any] = {}  # keeps what it names: ids of the dead are used again
+        self._user = user
+        self.left_out = False
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._near()
+        left = _MOST_ITEMS
+        while self._large:
+            items = self._large.pop()
+            self.left_out = self.left_out or len(items) > left
+            self._waiting = list(items[:left])
+            left -= len(self._waiting)
+            yield from self._near()
+        self._seen = {}
+
+    def _near(self) -> Iterator[Any]:
+        waiting, seen = self._waiting, self._seen
+        while waiting:
+            obj = waiting.pop()
+            if type(obj) in _PLAIN or id(obj) in seen:
+                continue
             seen[id(obj)] = obj
             yield obj
-            waiting += _referents(obj, user)
+            found = _referents(obj, self._user)
+            if len(found) > _LARGE:
+                self._large.append([each for each in found if type(each) not in _PLAIN])
+            else:
+                waiting += found
 
 
 def _referents(obj: Any, user: UserCode) -> Sequence[Any]:

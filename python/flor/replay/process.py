@@ -129,7 +129,7 @@ def answer(session: ReplaySession) -> None:
     # Neither a method nor a partial: the walk would take one apart, from `from flor import log`.
     flor.log = _log
     vars(builtins)[SKIPPING] = skipping
-    vars(builtins)[PROTECT] = ProbeGuard(session.user)
+    vars(builtins)[PROTECT] = ProbeGuard(session.user, session.note)
     Streams(_log_line)
     Clocks(session.user, _read_clock, PACKAGES)
     _set_entropy(session)
