@@ -74,6 +74,34 @@ METHODS = """
         x = len(env) + env.size
 """
 
+HANDED = """
+    import flor
+    class Trainer:
+        def __init__(self):
+            self.seen = 0
+        def epoch(self):
+            for step in flor.loop("step", range(2)):
+                self.seen += 1
+            return report(self)
+        def quiet(self):
+            return 1
+        def fit(self):
+            for epoch in flor.loop("outer", range(2)):
+                self.epoch()
+                report(trainer=self)
+    def report(trainer, deep=True):
+        if deep:
+            report(trainer, False)
+        return trainer.quiet()
+    def leak(thing):
+        return [thing]
+    def run(thing):
+        thing.fit()
+        return 5
+    trainer = Trainer()
+    run(trainer)
+"""
+
 HIDDEN = """
     import flor, functools
     hooks = []
@@ -156,7 +184,8 @@ ORDER = """
     finally:
         over = 1
 """
-TEXTS = {"plain": PLAIN, "methods": METHODS, "hidden": HIDDEN, "lazy": NO_GLOBALS, "order": ORDER}
+TEXTS = {"plain": PLAIN, "methods": METHODS, "handed": HANDED, "hidden": HIDDEN}
+TEXTS |= {"lazy": NO_GLOBALS, "order": ORDER}
 
 
 def where_it_fires(source, loops):
@@ -250,6 +279,35 @@ def test_methods_of_objects_kept_to_the_program_are_followed_by_name():
     assert ask(METHODS, "def score(self):")[0] == {"outer"}
     assert ask(METHODS, "def both(self):")[0] == {"outer", "step"}
     assert ask(METHODS, "def reset(self):")[0] == {"episode"}
+
+
+def test_functions_of_the_program_may_be_handed_an_instance():
+    assert ask(HANDED, "def epoch(self):")[0] == {"outer"}
+    assert ask(HANDED, "def quiet(self):")[0] == {"outer"}
+    assert ask(HANDED, "self.seen += 1")[0] == {"outer", "step"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("return trainer.quiet()", "return leak(trainer)"),
+        ("return trainer.quiet()", "return library(trainer)"),
+        ("return trainer.quiet()", "return lambda: trainer"),
+        ("def run(thing):", "def run(thing, report):"),
+        ("trainer = Trainer()", "trainer = Trainer(); report = library"),
+        ("trainer = Trainer()", "trainer = Trainer(); here.report = library"),
+        ("trainer = Trainer()", 'trainer = Trainer(); setattr(here, "report", library)'),
+        ("report(trainer=self)", "report(*[0], self)"),
+        ("report(trainer=self)", "report(**self)"),
+        ("report(trainer=self)", "report(self, other=self)"),
+        ("def report(", "@library\n    def report("),
+    ],
+)
+def test_an_instance_that_leaks_from_there_runs_anywhere(change):
+    text = HANDED.replace(*change)
+    assert text != HANDED
+    assert ask(text, "self.seen += 1")[0] == {"outer", "step"}
+    assert ask(text, "def quiet(self):")[1:] == (True, True)
 
 
 @pytest.mark.parametrize(

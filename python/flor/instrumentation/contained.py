@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Sequence
+
+from flor.instrumentation.scopes import own_names
 
 Parents = dict[ast.AST, ast.AST]
 Method = ast.FunctionDef | ast.AsyncFunctionDef
@@ -20,7 +23,8 @@ def contained_classes(nodes: Sequence[ast.AST], parents: Parents) -> set[ast.Cla
     """Return the classes whose methods only the user's own calls reach.
 
     That needs: no base class from elsewhere; every instance goes into a plain variable; and each
-    use of that variable, or of ``self``, is ``variable.attribute`` (or hands it to flor).
+    use of that variable, or of ``self``, is ``variable.attribute``, or hands it to flor or to a
+    function of the same file that uses it so too.
     """
     classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
     uses = _Uses(nodes, parents)
@@ -43,6 +47,8 @@ class _Uses:
         self.parents = parents
         self.names: dict[str, list[ast.Name]] = {}
         self.hidden: set[str] = set()  # used in ways that are not followed
+        self.functions = _plain_functions(nodes, parents)
+        self.asked: set[tuple[Method, str]] = set()
         for node in nodes:
             if isinstance(node, ast.Name):
                 self.names.setdefault(node.id, []).append(node)
@@ -84,9 +90,37 @@ class _Uses:
         arguments = [*method.args.posonlyargs, *method.args.args]
         if not arguments:
             return method.args.vararg is None
-        first = arguments[0].arg
-        inside = (node for node in ast.walk(method) if isinstance(node, ast.Name))
-        return all(self.receiver(node) for node in inside if node.id == first)
+        return self.kept_argument(method, arguments[0].arg)
+
+    def kept_argument(self, function: Method, argument: str) -> bool:
+        """Say whether a function only reaches into what it is given as an argument."""
+        key = (function, argument)
+        if key in self.asked:  # functions that call each other: one that says no decides for all
+            return True
+        self.asked.add(key)
+        try:
+            inside = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+            return all(self.receiver(each) for each in inside if each.id == argument)
+        finally:
+            self.asked.remove(key)
+
+    def handed_on(self, name: ast.Name, call: ast.Call) -> bool:
+        """Say whether a call hands an instance to a function of its file that keeps it too."""
+        function = self.functions.get(call.func.id) if isinstance(call.func, ast.Name) else None
+        if function is None or self.file_of(function) is not self.file_of(call):
+            return False
+        plain = [*function.args.posonlyargs, *function.args.args]
+        named = [*function.args.args, *function.args.kwonlyargs]
+        taken = [each.arg for given, each in zip(call.args, plain, strict=False) if given is name]
+        keywords = {each.arg for each in call.keywords if each.value is name}
+        taken += [each.arg for each in named if each.arg in keywords]
+        starred = any(isinstance(each, ast.Starred) for each in call.args)
+        return bool(taken) and not starred and all(self.kept_argument(function, a) for a in taken)
+
+    def file_of(self, node: ast.AST) -> ast.AST:
+        while (above := self.parents.get(node)) is not None:
+            node = above
+        return node
 
     def receiver(self, name: ast.Name) -> bool:
         """Say whether a mention of an instance only reaches into it."""
@@ -94,8 +128,24 @@ class _Uses:
         if isinstance(above, ast.keyword):
             above = self.parents[above]
         if isinstance(above, ast.Call):
-            return _is_discreet(above.func)
+            return _is_discreet(above.func) or self.handed_on(name, above)
         return isinstance(name.ctx, ast.Store) or isinstance(above, ast.Attribute)
+
+
+def _plain_functions(nodes: Sequence[ast.AST], parents: Parents) -> dict[str, Method]:
+    """Return the functions of modules whose name means nothing else in the whole program."""
+    found: dict[str, Method] = {}
+    bound = Counter(name for node in nodes for name, binds in own_names(node) if binds)
+    for node in nodes:  # setattr(module, "name", ...), module.name = ...
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            bound[node.value] += 1
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+            bound[node.attr] += 1
+    functions = (node for node in nodes if isinstance(node, Method) and not node.decorator_list)
+    for node in functions:
+        if isinstance(parents[node], ast.Module) and bound[node.name] == 1:
+            found[node.name] = node
+    return found
 
 
 def _plain(decorator: ast.expr) -> bool:
