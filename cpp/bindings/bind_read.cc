@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include "base/error.h"
 #include "bindings/bindings.h"
 #include "bindings/buffer_view.h"
 #include "bindings/problems.h"
@@ -44,6 +45,20 @@ void read_into(const CheckpointReader& reader, std::size_t region, const py::obj
                std::uint64_t offset) {
   const BufferView view(buffer, true);
   without_gil([&] { reader.read_into(region, offset, view.mutable_bytes()); });
+}
+
+void read_regions(const CheckpointReader& reader, const std::vector<std::size_t>& regions,
+                  const py::sequence& buffers) {
+  if (regions.size() != buffers.size())
+    throw Error(ErrorKind::kInvalid, "read_regions: as many buffers as regions");
+  std::vector<BufferView> views;
+  views.reserve(regions.size());
+  std::vector<CheckpointReader::Wanted> wanted;
+  for (std::size_t i = 0; i < regions.size(); ++i) {
+    views.emplace_back(buffers[i], true);
+    wanted.push_back({regions[i], 0, views.back().mutable_bytes()});
+  }
+  without_gil([&] { reader.read_into(wanted); });
 }
 
 std::vector<std::uint64_t> region_lengths(const CheckpointReader& reader) {
@@ -92,6 +107,8 @@ void bind_read(py::module_& module) {
            "Bytes of a region: a view of the store where it can be, else a decoded copy.")
       .def("read_into", &read_into, py::arg("region"), py::arg("buffer"), py::arg("offset") = 0,
            "Fill a writable buffer from a region.")
+      .def("read_regions", &read_regions, py::arg("regions"), py::arg("buffers"),
+           "Fill a writable buffer from each of these regions, all at once, on several cores.")
       .def(
           "region_ref",
           [](const CheckpointReader& self, std::size_t region) {

@@ -1,5 +1,7 @@
 #include "read/checkpoint_reader.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "codec/codec.h"
 #include "read/side_by_side.h"
@@ -11,6 +13,23 @@ namespace {
 constexpr std::uint64_t kMaxExpansion = 256;
 // A thread costs as much as decoding some tens of kilobytes.
 constexpr std::uint64_t kLeastBytesPerThread = 1 << 20;
+constexpr std::uint64_t kMostThreads = 8;
+// What a thread takes at a time, of one region: enough to forget the taking, little enough that all
+// end together.
+constexpr std::uint64_t kPieceBytes = 8 * kChunkBytes;
+static_assert(kPieceBytes % kChunkBytes == 0);
+
+// Cut where chunks end, so that no chunk is decoded twice.
+void cut(std::size_t region, std::uint64_t offset, MutableBytes out,
+         std::vector<CheckpointReader::Wanted>& pieces) {
+  while (!out.empty()) {
+    const std::uint64_t room = kPieceBytes - offset % kPieceBytes;
+    const std::size_t count = std::min<std::uint64_t>(room, out.size());
+    pieces.push_back({region, offset, out.first(count)});
+    offset += count;
+    out = out.subspan(count);
+  }
+}
 
 Buffer decode_meta(const Manifest& manifest, const std::string& path) {
   if (manifest.meta_raw_bytes > (manifest.meta.size() + 1) * kMaxExpansion)
@@ -59,21 +78,32 @@ HeldBytes CheckpointReader::read(std::size_t index, std::uint64_t offset,
 }
 
 void CheckpointReader::read_into(std::size_t index, std::uint64_t offset, MutableBytes out) const {
-  const ContentRef& ref = region(index);
-  if (offset > ref.nbytes || out.size() > ref.nbytes - offset)
-    return store_->read(ref, offset, out);  // says what is wrong
-  try {
-    side_by_side(offset, offset + out.size(), kChunkBytes, kLeastBytesPerThread,
-                 [&](std::uint64_t begin, std::uint64_t end) {
-                   store_->read(ref, begin, out.subspan(begin - offset, end - begin));
-                 });
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kLost && error.kind() != ErrorKind::kNotFound) throw;
-    throw Error(
-        ErrorKind::kCorrupt,
-        "the checkpoint's region " + std::to_string(index) + " can't be read: " + error.message(),
-        path_);
+  const Wanted wanted{index, offset, out};
+  read_into({&wanted, 1});
+}
+
+void CheckpointReader::read_into(std::span<const Wanted> wanted) const {
+  std::vector<Wanted> pieces;
+  std::uint64_t total = 0;
+  for (const Wanted& one : wanted) {
+    const ContentRef& ref = region(one.region);
+    if (one.offset > ref.nbytes || one.out.size() > ref.nbytes - one.offset)
+      return store_->read(ref, one.offset, one.out);  // says what is wrong
+    cut(one.region, one.offset, one.out, pieces);
+    total += one.out.size();
   }
+  const std::uint64_t threads = std::min(kMostThreads, total / kLeastBytesPerThread);
+  side_by_side(pieces.size(), threads, [&](std::size_t i) { read_piece(pieces[i]); });
+}
+
+void CheckpointReader::read_piece(const Wanted& piece) const try {
+  store_->read(manifest_.regions[piece.region], piece.offset, piece.out);
+} catch (const Error& error) {
+  if (error.kind() != ErrorKind::kLost && error.kind() != ErrorKind::kNotFound) throw;
+  throw Error(ErrorKind::kCorrupt,
+              "the checkpoint's region " + std::to_string(piece.region) +
+                  " can't be read: " + error.message(),
+              path_);
 }
 
 std::vector<StoreProblem> CheckpointReader::verify() const {

@@ -1,50 +1,47 @@
-// Work on the pieces of a range, on this thread and a few others that live only as long.
+// Work on many pieces, on this thread and a few others that live only as long.
 //
 // Decoding a checkpoint, and the first touch of the memory it goes to, cost more than reading it;
 // who restores is waiting, so the other cores are free.
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
+#include <atomic>
+#include <cstddef>
 #include <exception>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 namespace flor {
 
-// Calls work(begin, end) for pieces that make up [begin, end) and are cut at multiples of `grain`
-// only. One call, on this thread, when there is less than `least` for each of two threads. Throws
-// the error of the first piece that failed; all have ended by then.
+// Calls work(i) once for every i below `count`, on at most `threads` threads and on no more than
+// the machine has. Whoever is done takes the next piece: pieces may differ in length. After a
+// failure no new piece is begun; throws the first error, when all have ended.
 template <typename Work>
-void side_by_side(std::uint64_t begin, std::uint64_t end, std::uint64_t grain, std::uint64_t least,
-                  const Work& work) {
-  constexpr std::uint64_t kMostThreads = 4;
-  const std::uint64_t wanted = std::min(
-      {kMostThreads, std::uint64_t{std::thread::hardware_concurrency()}, (end - begin) / least});
-  if (wanted < 2) return work(begin, end);
-  std::vector<std::uint64_t> cuts{begin};
-  for (std::uint64_t i = 1; i < wanted; ++i)
-    cuts.push_back((begin + (end - begin) / wanted * i) / grain * grain);
-  cuts.push_back(end);
-  std::vector<std::exception_ptr> errors(wanted);
-  const auto run = [&](std::size_t piece) noexcept {
-    try {
-      work(cuts[piece], cuts[piece + 1]);
-    } catch (...) {
-      errors[piece] = std::current_exception();
-    }
+void side_by_side(std::size_t count, std::size_t threads, const Work& work) {
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr error;
+  const auto run = [&]() noexcept {
+    for (std::size_t piece = next++; piece < count; piece = next++) try {
+        work(piece);
+      } catch (...) {
+        next = count;
+        const std::lock_guard lock(mutex);
+        if (!error) error = std::current_exception();
+      }
   };
-  std::vector<std::thread> threads;
-  for (std::size_t piece = 1; piece < wanted; ++piece) try {
-      threads.emplace_back(run, piece);
+  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  std::vector<std::thread> others;
+  for (std::size_t i = 1; i < std::min({threads, cores, count}); ++i) try {
+      others.emplace_back(run);
     } catch (const std::system_error&) {
-      run(piece);  // no thread to be had
+      break;  // no thread to be had
     }
-  run(0);
-  for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
+  run();
+  for (std::thread& other : others) other.join();
+  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace flor

@@ -319,6 +319,14 @@ class CheckpointReader:
         """
         Fill a writable buffer from a region.
         """
+    def read_regions(
+        self,
+        regions: collections.abc.Sequence[int],
+        buffers: collections.abc.Sequence[typing.Any],
+    ) -> None:
+        """
+        Fill a writable buffer from each of these regions, all at once, on several cores.
+        """
     def region_ref(self, region: int) -> bytes:
         """
         The name of a region's content: equal names are equal content.

@@ -183,7 +183,7 @@ class Checkpointer(Closes):
             raise CheckpointNotFoundError(f"{what} in {self._run.layout.root}; there are: {steps}")
         checkpoint = CheckpointFile(self._store, wanted[-1]["path"])
         if checkpoint.meta["shape"] == self._shape:
-            self._world.restore(checkpoint.graph, checkpoint.region, None)
+            self._world.restore(checkpoint.graph, checkpoint.regions, None)
         else:
             self._load_states(checkpoint)
         self._steps = int(wanted[-1]["step"])

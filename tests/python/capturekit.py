@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flor.capture.regions import Source
 from flor.capture.restore import Restorer
 from flor.capture.state import World, digest, encode
 from flor.capture.usercode import UserCode
@@ -26,9 +27,7 @@ class Copy:
         self.regions = [np.array(view) for view in graph.regions.views]
         self.digest = digest(graph)
         self.opaque = list(graph.opaque)
-
-    def read(self, index: int) -> Any:
-        return self.regions[index]
+        self.source = Source(lambda index: self.regions[index])
 
 
 def world_of(**objects: Any) -> World:
@@ -44,7 +43,7 @@ def in_place(world: World, disturb: Callable[[], object], frame: FrameType | Non
     assert not graph.opaque, graph.opaque
     copy = Copy(graph)
     disturb()
-    world.restore(copy.graph, copy.read, frame)
+    world.restore(copy.graph, copy.source, frame)
     assert digest(world.walk(frame)) == copy.digest
     return copy
 
@@ -53,7 +52,7 @@ def rebuilt(**objects: Any) -> dict[str, Any]:
     """Return copies of the objects made from what a checkpoint keeps, as another process would."""
     copy = Copy(World(HERE, objects, whole=False).enter(None))
     assert not copy.opaque, copy.opaque
-    restorer = Restorer(copy.graph, copy.read)
+    restorer = Restorer(copy.graph, copy.source)
     restorer.objects()
     return dict(restorer.root("with"))
 

@@ -372,7 +372,7 @@ def test_variables_of_the_frame_unbound_ones_and_cells():
     total = 5
     copy = Copy(world.walk(sys._getframe()))
     total, later, values = 6, 7, [2]
-    world.restore(copy.graph, copy.read, sys._getframe())
+    world.restore(copy.graph, copy.source, sys._getframe())
     assert (total, look(), values) == (5, 5, [1])
     with pytest.raises(UnboundLocalError):
         print(later)
@@ -385,7 +385,7 @@ def test_another_stack_is_refused():
     copy = Copy(world.walk(sys._getframe()))
 
     def inner() -> None:
-        world.restore(copy.graph, copy.read, sys._getframe())
+        world.restore(copy.graph, copy.source, sys._getframe())
 
     with pytest.raises(CaptureError, match="functions on the stack differ"):
         inner()
@@ -444,7 +444,7 @@ def test_an_opaque_object_can_t_be_restored(tmp_path):
         world = world_of(file=[file])
         copy = Copy(world.walk(None))
         with pytest.raises(CaptureError, match="opaque"):
-            world.restore(copy.graph, copy.read, None)
+            world.restore(copy.graph, copy.source, None)
 
 
 def test_a_deep_structure_is_no_recursion():

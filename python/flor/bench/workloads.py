@@ -103,9 +103,9 @@ class Training:
         rows = torch.stack([text[i : i + length + 1] for i in at.tolist()])
         logits = self.model(rows[:, :-1])
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # a state dict does not have gradients either
         return float(loss.item())
 
     def objects(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from flor.capture import atoms
-from flor.capture.regions import Bytes1D
+from flor.capture.regions import Bytes1D, Source
 from flor.errors import CaptureError
 
 
@@ -28,7 +28,7 @@ class Builder:
     """Makes objects from nodes. :class:`~flor.capture.restore.Restorer` decodes their values."""
 
     _lines: dict[str, int]
-    _read: Callable[[int], Bytes1D]
+    _source: Source
     _find_code: Callable[[str, str, int], types.CodeType | None] | None
     _storages: dict[int, Any]
     _arrays: dict[int, Bytes1D]
@@ -155,7 +155,7 @@ class Builder:
 
     def _memory(self, region: int) -> Bytes1D:
         if region not in self._arrays:
-            self._arrays[region] = np.array(self._read(region))
+            self._arrays[region] = np.array(self._source(region))
         return self._arrays[region]
 
     def _storage(self, region: int, device: str) -> Any:
@@ -167,7 +167,7 @@ class Builder:
             if shared is not None and shared.size:
                 self._storages[region] = torch_adapter.storage_over(shared)
             else:
-                made = torch_adapter.storage_from(self._read(region), device)
+                made = torch_adapter.storage_from(self._source(region), device)
                 self._storages[region] = made
                 if made.device.type == "cpu":
                     self._arrays[region] = torch_adapter.bytes_of(made)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flor import _core
-from flor.capture.regions import Bytes1D
+from flor.capture.regions import Bytes1D, Source
 from flor.capture.restore import Restorer
 from flor.errors import CheckpointNotFoundError
 
@@ -36,9 +36,10 @@ class CheckpointFile:
             self._graph = json.loads(self._translate(bytes(self._bytes(0)).decode()))
         return self._graph
 
-    def region(self, index: int) -> Bytes1D:
-        """Return a region of the graph as read-only bytes, zero-copy where the codec allows."""
-        return np.frombuffer(self._bytes(index + 1), dtype=np.uint8)
+    @property
+    def regions(self) -> Source:
+        """The regions of the graph; read-only bytes, zero-copy where the codec allows."""
+        return _Regions(self._reader)
 
     def _bytes(self, region: int) -> memoryview:
         lent: Any = self._reader.read(region)  # lends its bytes by the buffer protocol
@@ -81,9 +82,28 @@ class CheckpointFile:
         ]
         for index in needed:
             _to_cpu(nodes[index])
-        restorer = Restorer({**graph, "nodes": nodes, "roots": {"states": pairs}}, self.region)
+        restorer = Restorer({**graph, "nodes": nodes, "roots": {"states": pairs}}, self.regions)
         restorer.objects()
         return dict(restorer.root("states"))
+
+
+class _Regions(Source):
+    """Regions of a stored checkpoint; ``fill`` decodes them side by side."""
+
+    def __init__(self, reader: _core.CheckpointReader) -> None:
+        def read(index: int) -> Bytes1D:
+            lent: Any = reader.read(index + 1)
+            return np.frombuffer(lent, dtype=np.uint8)
+
+        super().__init__(read)
+        self._reader = reader
+        self._lengths = reader.regions
+
+    def nbytes(self, index: int) -> int:
+        return self._lengths[index + 1]
+
+    def fill(self, targets: Mapping[int, Bytes1D]) -> None:
+        self._reader.read_regions([index + 1 for index in targets], list(targets.values()))
 
 
 def _entry(nodes: list[Any], item: Any, key: Any) -> Any:

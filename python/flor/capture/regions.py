@@ -4,12 +4,37 @@ view them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bytes1D = NDArray[np.uint8]
+
+
+class Source:
+    """Where the regions of a captured graph are kept: ``source(i)`` returns region i.
+
+    Thread-safety: that of ``read``.
+    """
+
+    def __init__(self, read: Callable[[int], Bytes1D]) -> None:
+        self._read = read
+
+    def __call__(self, index: int) -> Bytes1D:
+        """Return a region's bytes, which may be read-only."""
+        return self._read(index)
+
+    def nbytes(self, index: int) -> int:
+        """Return a region's length."""
+        return self._read(index).nbytes
+
+    def fill(self, targets: Mapping[int, Bytes1D]) -> None:
+        """Write each region over the memory given for it, of the same length, disjoint."""
+        for index, target in targets.items():
+            target[:] = self._read(index)
+
 
 _SAMPLES = 64
 

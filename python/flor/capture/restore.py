@@ -24,7 +24,7 @@ from flor.capture import atoms
 from flor.capture.adapters import memory_of, plain_state
 from flor.capture.anchors import Anchors
 from flor.capture.build import Builder, json_state, numpy_dtype
-from flor.capture.regions import Bytes1D
+from flor.capture.regions import Bytes1D, Source
 from flor.capture.walk import own_slots
 from flor.errors import CaptureError
 
@@ -32,8 +32,7 @@ FindFunction = Callable[[str, str, int], types.FunctionType | types.CodeType | N
 
 
 class Restorer(Builder):
-    """Puts one captured graph back. ``read(i)`` returns region i as bytes; one use, not
-    thread-safe.
+    """Puts one captured graph back, its regions from ``source``; one use, not thread-safe.
 
     ``anchors`` are this process's; with none, everything is rebuilt (to look at a checkpoint from
     outside). ``find_code(module, qualname, line)`` finds the code of a function born in the loop.
@@ -42,19 +41,21 @@ class Restorer(Builder):
     def __init__(
         self,
         graph: dict[str, Any],
-        read: Callable[[int], Bytes1D],
+        source: Source,
         anchors: Anchors | None = None,
         find_code: Callable[[str, str, int], types.CodeType | None] | None = None,
     ) -> None:
         self._nodes: list[Any] = graph["nodes"]
         self._lines: dict[str, int] = graph.get("lines", {})
         self.roots: dict[str, list[Any]] = graph["roots"]
-        self._read = read
+        self._source = source
         self._anchors = anchors
         self._find_code = find_code
         self._objects: dict[int, Any] = {}
         self._storages: dict[int, Any] = {}
         self._arrays: dict[int, Bytes1D] = {}
+        self._targets: dict[int, Bytes1D] = {}  # memory that is filled with a region
+        self._taken: set[int] = set()  # addresses of live memory among it
 
     # -- the whole ---------------------------------------------------------------------------------
 
@@ -69,33 +70,54 @@ class Restorer(Builder):
         return [(key, self.value(item)) for key, item in self.roots.get(name, [])]
 
     def _adopt_memory(self) -> None:
-        """Write each region into the live memory of the first anchor that views it."""
+        """Write every region at once: into the live memory of the first anchor that views it, or
+        into new memory of torch.
+        """
         for index, node in enumerate(self._nodes):
-            if node[0] not in ("tensor", "array"):
-                continue
-            live = self._live(index)
+            live = self._live(index) if node[0] in ("tensor", "array") else None
             if live is None:
                 continue
-            region = node[6]
-            if node[0] == "tensor" and region not in self._storages:
-                self._adopt_tensor(region, live)
-            elif node[0] == "array" and region not in self._arrays and node[7]:
+            if node[0] == "tensor" and node[6] not in self._storages:
+                self._adopt_tensor(node[6], live)
+            elif node[0] == "array" and node[6] not in self._arrays and node[7]:
                 view, _ = memory_of(live)
-                data = self._read(region)
-                if view.nbytes == data.nbytes and view.flags.writeable:
-                    view[:] = data
-                    self._arrays[region] = view
+                if view.flags.writeable:
+                    self._adopt(node[6], view)
+        for node in self._nodes:
+            if node[0] == "tensor" and node[2][2] == "cpu":
+                self._make_storage(node[6])
+        self._source.fill({region: to for region, to in self._targets.items() if to.nbytes})
+
+    def _adopt(self, region: int, memory: Bytes1D) -> bool:
+        """Let a region be written to live memory, unless that is another's already."""
+        address = memory.ctypes.data
+        if memory.nbytes != self._source.nbytes(region) or address in self._taken:
+            return False
+        if memory.nbytes:
+            self._taken.add(address)
+        self._arrays[region] = self._targets[region] = memory
+        return True
 
     def _adopt_tensor(self, region: int, live: Any) -> None:
         from flor.capture import torch_adapter
 
-        data = self._read(region)
         storage = live.untyped_storage()
-        if storage.nbytes() == data.nbytes:
-            torch_adapter.write_storage(storage, data)
+        if storage.device.type == "cpu":
+            view, known = torch_adapter.storage_view(live), self._arrays.get(region)
+            if self._adopt(region, view) if known is None else _same(known, view):
+                self._storages[region] = storage
+        elif storage.nbytes() == self._source.nbytes(region):
+            torch_adapter.write_storage(storage, self._source(region))
             self._storages[region] = storage
-            if storage.device.type == "cpu":
-                self._arrays[region] = torch_adapter.storage_view(live)
+
+    def _make_storage(self, region: int) -> None:
+        """New memory for a region of tensors that no live memory was found for."""
+        from flor.capture import torch_adapter
+
+        if region not in self._storages and region not in self._arrays:
+            made = torch_adapter.new_storage(self._source.nbytes(region))
+            self._storages[region] = made
+            self._arrays[region] = self._targets[region] = torch_adapter.bytes_of(made)
 
     def _live(self, index: int) -> Any:
         number = self._nodes[index][1]
@@ -274,7 +296,7 @@ class Restorer(Builder):
             raise CaptureError("an array changed its shape or type in place; it can't be put back")
         if self._arrays.get(region) is None or not writeable:
             view, _ = memory_of(obj)
-            if not np.array_equal(view, self._read(region)):
+            if not np.array_equal(view, self._source(region)):
                 raise CaptureError("read-only memory differs from what was recorded")
 
     def _fill_tensor(self, obj: Any, node: Any) -> None:
@@ -294,6 +316,11 @@ class Restorer(Builder):
             if obj.is_leaf and obj.grad is not gradient:
                 obj.grad = gradient
         vars(obj).update({key: self.value(item) for key, item in node[9]})
+
+
+def _same(one: Bytes1D, other: Bytes1D) -> bool:
+    """Whether two views show the same memory."""
+    return one.nbytes == other.nbytes and one.ctypes.data == other.ctypes.data
 
 
 def _stays(live: Any, item: list[Any]) -> bool:

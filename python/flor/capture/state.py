@@ -21,7 +21,7 @@ import numpy as np
 
 from flor.capture import writers
 from flor.capture.anchors import Anchors
-from flor.capture.regions import Bytes1D, sample
+from flor.capture.regions import Source, sample
 from flor.capture.restore import Restorer
 from flor.capture.usercode import UserCode
 from flor.capture.walk import Graph, Walker
@@ -122,12 +122,12 @@ class World:
     def restore(
         self,
         graph: dict[str, Any],
-        read: Callable[[int], Bytes1D],
+        source: Source,
         frame: FrameType | None,
         find_code: Callable[[str, str, int], CodeType | None] | None = None,
     ) -> None:
         """Write a captured state into this process; CaptureError when that can't be exact."""
-        restorer = Restorer(graph, read, self.anchors, find_code)
+        restorer = Restorer(graph, source, self.anchors, find_code)
         restorer.objects()
         for module in self.user.modules():
             pairs = restorer.roots.get(f"module:{module.__name__}")

@@ -200,6 +200,11 @@ class LostGraph(torch.autograd.Function):  # type: ignore[misc]
         )
 
 
+def new_storage(nbytes: int) -> torch.UntypedStorage:
+    """Return a storage of torch's own allocator on the CPU, not initialized."""
+    return torch.empty(nbytes, dtype=torch.uint8).untyped_storage()
+
+
 def storage_from(data: Bytes1D, device: str) -> torch.UntypedStorage:
     """Return a new storage on ``device`` with a copy of ``data``, by torch's own allocator."""
     flat = torch.empty(data.nbytes, dtype=torch.uint8)

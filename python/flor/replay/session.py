@@ -231,7 +231,7 @@ class ReplaySession:
             raise Refused(f"no checkpoint at {boundary} of {loop}")
         try:
             found = CheckpointFile(self.store, path, self.places.to_view)
-            self.world.restore(found.graph, found.region, frame, self.probes.find_code)
+            self.world.restore(found.graph, found.regions, frame, self.probes.find_code)
             set_files(self.view, found.files(), found.removed_files())
         except FlorError as error:
             if isinstance(error, CorruptError):
@@ -263,7 +263,7 @@ class ReplaySession:
         live = json.loads(self.places.to_recorded(encode(graph).decode()))
         try:
             found = CheckpointFile(self.store, path)
-            places = differences(found.graph, live, found.region, lambda i: graph.regions.views[i])
+            places = differences(found.graph, live, found.regions, lambda i: graph.regions.views[i])
         except CorruptError as error:
             self.result["damage"].append(str(error))
             return "the state differs, and the checkpoint that could say where is damaged"

@@ -274,7 +274,7 @@ class TravelSession(RecordSession):
         try:
             to_here = self.trip.places.to_view if self.trip.places else str
             file = CheckpointFile(self.store(), path, to_here)
-            self._main.world.restore(file.graph, file.region, frame, self.trip.probes.find_code)
+            self._main.world.restore(file.graph, file.regions, frame, self.trip.probes.find_code)
             self.put_files(file)
         except FlorError as error:
             self.refuse(f"{path.name} can't be restored: {error}")
@@ -295,7 +295,7 @@ class TravelSession(RecordSession):
         file = CheckpointFile(self.store(), path)
         text = encode(graph).decode()
         live = json.loads(self.trip.places.to_recorded(text) if self.trip.places else text)
-        found = differences(file.graph, live, file.region, lambda i: graph.regions.views[i])
+        found = differences(file.graph, live, file.regions, lambda i: graph.regions.views[i])
         return "; ".join(found) or "in what was not kept"
 
     # -- landing -----------------------------------------------------------------------------------

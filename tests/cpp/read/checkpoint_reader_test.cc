@@ -97,6 +97,34 @@ TEST_CASE("a long region is read in pieces, from any place, and tells its damage
   CHECK(failure([&] { damaged.read(0, 0, content.size()); }) == ErrorKind::kCorrupt);
 }
 
+TEST_CASE("many regions are read at once, and a bad one is told") {
+  Sample sample;
+  Manifest manifest;
+  std::vector<Buffer> contents;
+  for (std::size_t i = 0; i < 40; ++i) {
+    contents.push_back(i % 3 == 0 ? text(i * 70'001, i) : noise(i * 9'001, i));
+    manifest.regions.push_back(sample.store->put(contents.back()));
+  }
+  sample.disk.write_atomically("s/3.ckpt", encode_manifest(manifest));
+  const CheckpointReader reader(sample.store, "s/3.ckpt");
+  std::vector<Buffer> out;
+  for (const Buffer& content : contents) out.emplace_back(content.size());
+  std::vector<CheckpointReader::Wanted> wanted;
+  for (std::size_t i = 0; i < out.size(); ++i) wanted.push_back({i, 0, out[i]});
+  reader.read_into(wanted);
+  CHECK(out == contents);
+  // Parts that begin inside a piece and end inside another.
+  Buffer part(600'000);
+  const std::vector<CheckpointReader::Wanted> inside = {{39, 1'000'003, part}};
+  reader.read_into(inside);
+  CHECK(std::equal(part.begin(), part.end(), contents[39].begin() + 1'000'003));
+  wanted[7].offset = 1;
+  CHECK(failure([&] { reader.read_into(wanted); }) == ErrorKind::kInvalid);
+  wanted[7] = {40, 0, {}};
+  CHECK(failure([&] { reader.read_into(wanted); }) == ErrorKind::kInvalid);
+  CHECK_NOTHROW(reader.read_into(std::span<const CheckpointReader::Wanted>()));
+}
+
 TEST_CASE("what was read outlives reader and store") {
   HeldBytes held;
   {

@@ -16,11 +16,11 @@ from flor.bench.suites import Plan
 QUESTION = "What does a checkpoint cost a training of a transformer with AdamW?"
 UNFAIR = """
 flor's checkpoint is complete when it survives a power loss; the peers write without fsync and are
-counted as durable when their own handle says so. flor also keeps gradients, random states and
-aliases, and compresses to a difference; the peers write plain bytes. memcpy copies every tensor of
-the state into warm memory and writes nothing. The step to which the others are compared is the
-median of the steps of the same process in which nothing was in flight; with two threads of PyTorch
-on two cores every background writer takes from the training.
+counted as durable when their own handle says so. flor also keeps random states, aliases and, where
+there are any, gradients (here there are none), and compresses to a difference; the peers write
+plain bytes. memcpy copies every tensor of the state into warm memory and writes nothing. The step
+to which the others are compared is the median of the steps of the same process in which nothing was
+in flight; with two threads of PyTorch on two cores every background writer takes from the training.
 """
 
 Handle = Callable[[], bool]  # whether it is durable

@@ -18,7 +18,7 @@ QUESTION = "What does it take to get something back out of a store?"
 UNFAIR = """
 Everything is in the page cache. flor decodes differences and proves every chunk by the hash of its
 content; the peers read plain bytes (zarr: Zstandard, its default) and check nothing but what their
-container checks. flor restores random states, gradients and aliases too. "into live objects": the
+container checks. flor restores random states and aliases too. "into live objects": the
 model and the optimizer exist, as in a program that goes on; "torch.load, alone" stops before that.
 safetensors and torch.load with mmap=True read lazily, so they are timed with the copy. The log's
 peers hold the plain table, flor what a training wrote, contexts included.

@@ -96,6 +96,7 @@ def restore(folder: Path, place: Path, size: Any, how: str) -> Figures:
     times = []
     for _ in range(REPEATS + 1):
         training.step()
+        time.sleep(0.05)  # PyTorch's threads wait for more work, and use a core for that
         begin = time.perf_counter()
         action()
         times.append(time.perf_counter() - begin)
