@@ -244,17 +244,15 @@ void LiveCapture::on_write(std::uintptr_t page) noexcept {
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
   note_write();
-  bool found = false;
   for (const auto& part : parts_)
     for (LiveUnit& unit : part->units)
-      if (overlap(unit.pages(), at)) {
-        if (unit.secure()) copied_bytes_ += unit.live().size();
-        found = true;
-      }
+      if (overlap(unit.pages(), at) && unit.secure()) copied_bytes_ += unit.live().size();
+  bool is_free = false;
   for (const auto& part : parts_)
     for (LiveUnit& unit : part->units)
-      if (overlap(unit.pages(), at)) unprotect_locked(*part, unit);
-  if (!found) guard_->unprotect(at);
+      if (overlap(unit.pages(), at)) is_free |= unprotect_locked(*part, unit);
+  // Its unit may have to stay protected for another one that begins elsewhere; the page need not.
+  if (!is_free) guard_->unprotect(at);
   fault_ns_ += static_cast<std::uint64_t>(monotonic_ns() - begin);
 }
 
@@ -264,16 +262,17 @@ void LiveCapture::unprotect(const LivePart& part, LiveUnit& unit) {
   unprotect_locked(part, unit);
 }
 
-void LiveCapture::unprotect_locked(const LivePart& part, const LiveUnit& unit) noexcept {
+bool LiveCapture::unprotect_locked(const LivePart& part, const LiveUnit& unit) noexcept {
   for (const auto& other : parts_) {
     if (other->snapshot == part.snapshot) continue;
     for (const LiveUnit& mine : other->units)
-      if (mine.is_open() && overlap(mine.pages(), unit.pages())) return;  // goes with that one
+      if (mine.is_open() && overlap(mine.pages(), unit.pages())) return false;
   }
   if (unit.contract() == Contract::kTracked)
     tracker_->untrack(unit.pages());
   else
     guard_->unprotect(unit.pages());
+  return true;
 }
 
 LiveCapture::Parts LiveCapture::parts() {

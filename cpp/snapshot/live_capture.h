@@ -66,7 +66,8 @@ class LiveCapture final : public CapturePolicy {
 
   void on_write(std::uintptr_t page) noexcept;
   void unprotect(const LivePart& part, LiveUnit& unit);
-  void unprotect_locked(const LivePart& part, const LiveUnit& unit) noexcept;
+  // False when another snapshot has an open unit there, with which they go.
+  bool unprotect_locked(const LivePart& part, const LiveUnit& unit) noexcept;
   Parts parts();
   void forget(const LivePart* part);
 

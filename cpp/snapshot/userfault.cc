@@ -16,15 +16,6 @@ uffdio_range range_of(Bytes pages) noexcept {
   return {reinterpret_cast<std::uintptr_t>(pages.data()), pages.size()};
 }
 
-bool write_protect(int fd, Bytes pages, bool on) noexcept {
-  uffdio_writeprotect change{};
-  change.range = range_of(pages);
-  change.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
-  while (::ioctl(fd, UFFDIO_WRITEPROTECT, &change) != 0)
-    if (errno != EAGAIN && errno != EINTR) return false;
-  return true;
-}
-
 int create(bool kernel_too) noexcept {
   const int user_only = kernel_too ? 0 : UFFD_USER_MODE_ONLY;
   const auto fd = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | user_only));
@@ -57,15 +48,21 @@ bool protect(int fd, Bytes pages) noexcept {
   uffdio_register enroll{};
   enroll.range = range_of(pages);
   enroll.mode = UFFDIO_REGISTER_MODE_WP;
-  return ::ioctl(fd, UFFDIO_REGISTER, &enroll) == 0 && write_protect(fd, pages, true);
+  if (::ioctl(fd, UFFDIO_REGISTER, &enroll) != 0) return false;
+  uffdio_writeprotect change{};
+  change.range = range_of(pages);
+  change.mode = UFFDIO_WRITEPROTECT_MODE_WP;
+  while (::ioctl(fd, UFFDIO_WRITEPROTECT, &change) != 0)
+    if (errno != EAGAIN && errno != EINTR) return false;
+  return true;
 }
 
 void unprotect(int fd, Bytes pages) noexcept {
-  // Both fail where the memory is unmapped. The first wakes who waits to write; without the second
-  // no other descriptor of the process could ever protect these pages.
-  write_protect(fd, pages, false);
+  // Not by UFFDIO_WRITEPROTECT, which stops at the first page that is free already and wakes nobody
+  // then. Pages that are no longer enrolled can be protected through another descriptor.
   uffdio_range range = range_of(pages);
-  ::ioctl(fd, UFFDIO_UNREGISTER, &range);
+  ::ioctl(fd, UFFDIO_UNREGISTER, &range);  // fails where all is unmapped
+  ::ioctl(fd, UFFDIO_WAKE, &range);
 }
 
 TrialPage::TrialPage() noexcept {

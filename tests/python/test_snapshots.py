@@ -85,7 +85,7 @@ def bench(tmp_path):
     bench.close()
 
 
-def tensors(count=6, megabytes=4):
+def tensors(count=4, megabytes=4):
     generator = torch.Generator().manual_seed(7)
     return [torch.randn(megabytes * MB // 4, generator=generator) for _ in range(count)]
 
@@ -451,7 +451,7 @@ def test_training_goes_on_while_it_is_checkpointed(tmp_path, choice):
     objects = {"net": net, "optimizer": optimizer}
     with flor.Checkpointer(tmp_path, objects, snapshot=choice) as ck:
         kept = {}
-        for number in range(1, 6):
+        for number in range(1, 4):
             ck.step()
             expected = content()
             pending = ck.save()

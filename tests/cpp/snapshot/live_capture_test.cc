@@ -143,6 +143,26 @@ TEST_CASE("a write that nobody announced is refused, and its memory copied at on
   CHECK(capture.stats().refused <= 3);
 }
 
+TEST_CASE("snapshots of memory that overlaps in part let writers go, and are exact") {
+  const auto contract = GENERATE(Contract::kProtected, Contract::kTracked);
+  if (!can_test(contract)) return;
+  LiveCapture capture(StagingArena::make(64 * kMiB), 1);
+  Buffer memory = noise(6 * kMiB, 9);
+  const Buffer before = memory;
+  const Bytes all = memory, part = all.subspan(kMiB / 2 + 64, 3 * kMiB);
+  Reader first(1), second(1);
+  const std::vector<Region> wide{{all, contract}}, narrow{{part, contract}};
+  capture.capture(wide, first);
+  capture.capture(narrow, second);
+  if (contract == Contract::kTracked) capture.settle();
+  for (std::size_t i = 0; i < memory.size(); i += 1000) memory[i] ^= std::byte{1};
+  first.read();
+  second.read();
+  CHECK(first.content[0] == before);
+  CHECK(second.content[0] ==
+        Buffer(before.begin() + kMiB / 2 + 64, before.begin() + kMiB / 2 + 64 + 3 * kMiB));
+}
+
 TEST_CASE("one byte written unseen is refused when tracked") {
   if (!can_test(Contract::kTracked)) return;
   LiveCapture capture(StagingArena::make(64 * kMiB), 1);
