@@ -11,13 +11,14 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
-from oracle import Row, checksums, expect, flor, logs
+from oracle import Row, checksums, expect, flor, logs, run
 
 import flor as flor_package
 
@@ -147,6 +148,15 @@ def test_a_killed_rank_is_told_and_what_it_logged_is_compared(tmp_path: Path) ->
     assert any("rank 3 was ended from outside" in note for note in told["notes"])
     answers = said(logs(store, tmp_path), asked=True)
     assert {rank: len(found) for rank, found in answers.items()} == {2: 4, 3: 3}
+
+
+def test_processes_see_the_same_whether_they_are_recorded_or_not(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text((PROGRAMS / "sees.py").read_text())
+    store = tmp_path / ".flor"
+    plain = expect(0, run(sys.executable, "train.py", "x", cwd=tmp_path, store=store))
+    recorded = expect(0, flor("record", "train.py", "x", cwd=tmp_path, store=store))
+    assert recorded.stdout.splitlines() == plain.stdout.splitlines()
+    assert len(plain.stdout.splitlines()) == 4
 
 
 def test_an_added_statement_that_raises_in_a_rank_is_the_scripts_error(tmp_path: Path) -> None:
