@@ -39,6 +39,10 @@ SHAPES = [
     Shape("folds"),
     Shape("warns", falls_back=True),  # a warning that it caught knows its line
     Shape("same_name"),
+    Shape("light_loops"),
+    Shape("callback_list"),
+    Shape("converges"),
+    Shape("tangled_loop"),
 ]
 
 

@@ -29,7 +29,12 @@ with flor.checkpointing(net=net, optimizer=optimizer):
             best = net.state_dict()  # no clone: these are the live tensors
         if epoch == 6:
             net.load_state_dict(best)
-        drift = sum((best[name] - value).abs().sum().item() for name, value in net.state_dict().items())
+        drift = sum(
+            (best[name] - value).abs().sum().item() for name, value in net.state_dict().items()
+        )
         flor.log("drift", drift)
 
-flor.log("same_memory", all(best[name].data_ptr() == value.data_ptr() for name, value in net.state_dict().items()))
+flor.log(
+    "same_memory",
+    all(best[name].data_ptr() == value.data_ptr() for name, value in net.state_dict().items()),
+)

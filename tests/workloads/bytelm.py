@@ -15,7 +15,9 @@ steps = flor.arg("steps", 24)
 accumulate = flor.arg("accumulate", 3)
 length, batch = 48, 8
 
-files = sorted(Path(json.__file__).parent.glob("*.py")) + sorted(Path(email.__file__).parent.glob("*.py"))
+files = sorted(Path(json.__file__).parent.glob("*.py")) + sorted(
+    Path(email.__file__).parent.glob("*.py")
+)
 text = torch.tensor(list(b"".join(path.read_bytes() for path in files)))
 
 
@@ -24,7 +26,9 @@ class ByteModel(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(256, width)
         self.position = nn.Parameter(torch.zeros(length, width))
-        block = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout=0.1, batch_first=True, norm_first=True)
+        block = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.1, batch_first=True, norm_first=True
+        )
         self.blocks = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
         self.head = nn.Linear(width, 256)
         self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(length))

@@ -20,7 +20,10 @@ train, valid = order[:100], order[100:]
 net = nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
 ema = copy.deepcopy(net)
 optimizer = torch.optim.SGD(
-    [{"params": net[0].parameters(), "lr": 0.02}, {"params": [*net[1].parameters(), *net[3].parameters()]}],
+    [
+        {"params": net[0].parameters(), "lr": 0.02},
+        {"params": [*net[1].parameters(), *net[3].parameters()]},
+    ],
     lr=0.1,
     momentum=0.9,
 )

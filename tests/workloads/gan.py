@@ -21,8 +21,12 @@ def real_points(count):
     return 2 * centre + 0.05 * torch.randn(count, 2)
 
 
-generator = nn.Sequential(nn.Linear(noise_width, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
-critic = nn.Sequential(nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+generator = nn.Sequential(
+    nn.Linear(noise_width, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
+)
+critic = nn.Sequential(
+    nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1)
+)
 make_better = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.99))
 judge_better = torch.optim.RMSprop(critic.parameters(), lr=5e-4)
 

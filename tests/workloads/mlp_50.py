@@ -9,7 +9,9 @@ torch.set_num_threads(1)
 torch.manual_seed(flor.arg("seed", 131))
 inputs = torch.randn(1600, 32)
 targets = torch.sin(inputs).sum(dim=1)
-net = nn.Sequential(nn.Linear(32, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1))
+net = nn.Sequential(
+    nn.Linear(32, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1)
+)
 optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
 
 with flor.checkpointing(net=net, optimizer=optimizer):

@@ -13,7 +13,14 @@ batch_size = flor.arg("batch_size", 50)
 inputs = torch.randn(flor.arg("rows", 2000), 20)
 targets = torch.sin(inputs[:, :5].sum(dim=1)) + 0.1 * torch.randn(len(inputs))
 
-net = nn.Sequential(nn.Linear(20, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, 128), nn.Tanh(), nn.Linear(128, 1))
+net = nn.Sequential(
+    nn.Linear(20, 128),
+    nn.ReLU(),
+    nn.Dropout(0.2),
+    nn.Linear(128, 128),
+    nn.Tanh(),
+    nn.Linear(128, 1),
+)
 optimizer = torch.optim.Adam(net.parameters(), lr=flor.arg("lr", 2e-3))
 scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.5)
 history = []

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent, indent
 
-HINDSIGHT = "hindsight/"  # what the names of all probes start with; apply() adds the probe's own name
+HINDSIGHT = (
+    "hindsight/"  # what the names of all probes start with; apply() adds the probe's own name
+)
 FOLDER = Path(__file__).parent
 DIGITS = FOLDER.parents[1] / "python" / "flor" / "examples" / "digits.py"
 
@@ -31,14 +33,20 @@ class Probe:
         lines = source.splitlines(keepends=True)
         found = [row for row, line in enumerate(lines) if line.strip() == self.anchor]
         if len(found) != 1:
-            raise ValueError(f"probe {self.name}: {len(found)} lines read {self.anchor!r}, expected 1")
+            raise ValueError(
+                f"probe {self.name}: {len(found)} lines read {self.anchor!r}, expected 1"
+            )
         row = found[0]
         margin = lines[row][: len(lines[row]) - len(lines[row].lstrip())]
         if self.where == "after" and self.anchor.endswith(":"):
             margin += "    "
         code = dedent(self.code).strip("\n").replace(HINDSIGHT, f"{HINDSIGHT}{self.name}/")
         added = indent(code + "\n", margin)
-        first, last = {"after": (row + 1, row + 1), "before": (row, row), "instead": (row, row + 1)}[self.where]
+        first, last = {
+            "after": (row + 1, row + 1),
+            "before": (row, row),
+            "instead": (row, row + 1),
+        }[self.where]
         modified = "".join([*lines[:first], added, *lines[last:]])
         ast.parse(modified)
         return modified
@@ -162,7 +170,10 @@ WORKLOADS = [
                 'flor.log("hindsight/critic_grad", [p.grad.norm().item() for p in critic.parameters()])',
             ),
             Probe(
-                "fake", "inner", "fake = generator(torch.randn(batch, noise_width))", 'flor.log("hindsight/fake", fake)'
+                "fake",
+                "inner",
+                "fake = generator(torch.randn(batch, noise_width))",
+                'flor.log("hindsight/fake", fake)',
             ),
             Probe(
                 "sample",
@@ -188,7 +199,9 @@ WORKLOADS = [
                 "warmup.step()",
                 'flor.log("hindsight/position", model.position.detach().norm(dim=1))',
             ),
-            Probe("tokens", "inner", "logits = model(tokens)", 'flor.log("hindsight/tokens", tokens)'),
+            Probe(
+                "tokens", "inner", "logits = model(tokens)", 'flor.log("hindsight/tokens", tokens)'
+            ),
             Probe(
                 "windows",
                 "function",
@@ -207,7 +220,12 @@ WORKLOADS = [
                 "loss.backward()",
                 'flor.log("hindsight/start", [start, head.bias.grad.norm().item()])',
             ),
-            Probe("hidden", "outer", "hidden = hidden.detach()", 'flor.log("hindsight/hidden", hidden)'),
+            Probe(
+                "hidden",
+                "outer",
+                "hidden = hidden.detach()",
+                'flor.log("hindsight/hidden", hidden)',
+            ),
         ),
     ),
     Workload(
@@ -229,9 +247,17 @@ WORKLOADS = [
                     flor.log("hindsight/q", agent.net(torch.from_numpy(observation)))
             """,
             ),
-            Probe("visits", "outer", "returns.append(collected)", 'flor.log("hindsight/visits", env.visits)'),
             Probe(
-                "wanted", "function", "loss = F.smooth_l1_loss(value, wanted)", 'flor.log("hindsight/wanted", wanted)'
+                "visits",
+                "outer",
+                "returns.append(collected)",
+                'flor.log("hindsight/visits", env.visits)',
+            ),
+            Probe(
+                "wanted",
+                "function",
+                "loss = F.smooth_l1_loss(value, wanted)",
+                'flor.log("hindsight/wanted", wanted)',
             ),
         ),
     ),
@@ -258,7 +284,10 @@ WORKLOADS = [
             """,
             ),
             Probe(
-                "after", "after", "net.load_state_dict(best_state)", 'flor.log("hindsight/kept", best_state["3.bias"])'
+                "after",
+                "after",
+                "net.load_state_dict(best_state)",
+                'flor.log("hindsight/kept", best_state["3.bias"])',
             ),
         ),
     ),
@@ -296,7 +325,9 @@ WORKLOADS = [
                     flor.log("hindsight/best", best["2.bias"].item())
             """,
             ),
-            Probe("norms", "outer", "best_loss = total", 'flor.log("hindsight/total", [epoch, total])'),
+            Probe(
+                "norms", "outer", "best_loss = total", 'flor.log("hindsight/total", [epoch, total])'
+            ),
             Probe(
                 "best-norm",
                 "outer",
@@ -319,9 +350,17 @@ WORKLOADS = [
             """,
             ),
             Probe(
-                "valid", "inner", "losses.append(self.loss_of(rows).item())", 'flor.log("hindsight/each", losses[-1])'
+                "valid",
+                "inner",
+                "losses.append(self.loss_of(rows).item())",
+                'flor.log("hindsight/each", losses[-1])',
             ),
-            Probe("history", "outer", 'flor.log("seen", self.seen)', 'flor.log("hindsight/history", self.history)'),
+            Probe(
+                "history",
+                "outer",
+                'flor.log("seen", self.seen)',
+                'flor.log("hindsight/history", self.history)',
+            ),
             Probe(
                 "loss-of",
                 "function",
@@ -333,7 +372,13 @@ WORKLOADS = [
     Workload(
         "numpy_only",
         probes=(
-            Probe("gradient", "inner", "velocity *= 0.9", 'flor.log("hindsight/gradient", gradient)', where="before"),
+            Probe(
+                "gradient",
+                "inner",
+                "velocity *= 0.9",
+                'flor.log("hindsight/gradient", gradient)',
+                where="before",
+            ),
             Probe(
                 "weights",
                 "outer",
@@ -343,7 +388,12 @@ WORKLOADS = [
                 flor.log("hindsight/rate", [rate, bias])
             """,
             ),
-            Probe("after", "after", 'flor.log("weights", weights)', 'flor.log("hindsight/accuracies", accuracies)'),
+            Probe(
+                "after",
+                "after",
+                'flor.log("weights", weights)',
+                'flor.log("hindsight/accuracies", accuracies)',
+            ),
         ),
     ),
     Workload(
@@ -375,8 +425,15 @@ WORKLOADS = [
         "wrapped_loops",
         probes=(
             Probe("grad", "inner", "loss.backward()", GRAD_NORM),
-            Probe("number", "inner", "skipped += 1", 'flor.log("hindsight/skipped", [epoch, number])'),
-            Probe("else", "outer", "finished.append(epoch)", 'flor.log("hindsight/finished", finished)'),
+            Probe(
+                "number", "inner", "skipped += 1", 'flor.log("hindsight/skipped", [epoch, number])'
+            ),
+            Probe(
+                "else",
+                "outer",
+                "finished.append(epoch)",
+                'flor.log("hindsight/finished", finished)',
+            ),
             Probe("parts", "outer", 'flor.log("parts", means)', WEIGHT_NORMS),
         ),
     ),
@@ -385,7 +442,10 @@ WORKLOADS = [
         probes=(
             Probe("grad", "inner", "loss.backward()", GRAD_NORM),
             Probe(
-                "count", "outer", "durations.append(took)", 'flor.log("hindsight/count", [len(durations), took > 0])'
+                "count",
+                "outer",
+                "durations.append(took)",
+                'flor.log("hindsight/count", [len(durations), took > 0])',
             ),
         ),
     ),
@@ -393,7 +453,12 @@ WORKLOADS = [
         "dataloader_workers",
         probes=(
             Probe("points", "inner", "loss.backward()", 'flor.log("hindsight/points", points)'),
-            Probe("norms", "outer", 'flor.log("first_weight", net[0].weight[0].tolist())', WEIGHT_NORMS),
+            Probe(
+                "norms",
+                "outer",
+                'flor.log("first_weight", net[0].weight[0].tolist())',
+                WEIGHT_NORMS,
+            ),
         ),
     ),
     Workload(

@@ -64,8 +64,14 @@ class Agent:
         before, action, reward, after, done = zip(*(self.memory[row] for row in rows))
         with torch.no_grad():
             future = self.net(torch.from_numpy(np.stack(after))).max(dim=1).values
-            wanted = torch.tensor(reward) + 0.95 * future * (1 - torch.tensor(done, dtype=torch.float32))
-        value = self.net(torch.from_numpy(np.stack(before))).gather(1, torch.tensor(action)[:, None]).squeeze(1)
+            wanted = torch.tensor(reward) + 0.95 * future * (
+                1 - torch.tensor(done, dtype=torch.float32)
+            )
+        value = (
+            self.net(torch.from_numpy(np.stack(before)))
+            .gather(1, torch.tensor(action)[:, None])
+            .squeeze(1)
+        )
         loss = F.smooth_l1_loss(value, wanted)
         self.optimizer.zero_grad()
         loss.backward()

@@ -14,7 +14,9 @@ torch.manual_seed(flor.arg("seed", 15))
 steps = flor.arg("steps", 60)
 length, rows = 24, 6
 
-text = torch.tensor(list(b"".join(path.read_bytes() for path in sorted(Path(json.__file__).parent.glob("*.py")))))
+text = torch.tensor(
+    list(b"".join(path.read_bytes() for path in sorted(Path(json.__file__).parent.glob("*.py"))))
+)
 usable = len(text) // rows * rows
 streams = text[:usable].view(rows, -1)
 offsets = range(0, streams.shape[1] - length - 1, length)

@@ -19,7 +19,9 @@ with flor.checkpointing(net=net, optimizer=optimizer):
         flip = random.random()
         for rows in flor.loop("step", torch.randperm(300).split(30)):
             optimizer.zero_grad()
-            noisy = inputs[rows] + 0.1 * torch.tensor(np.random.randn(len(rows), 5), dtype=torch.float32)
+            noisy = inputs[rows] + 0.1 * torch.tensor(
+                np.random.randn(len(rows), 5), dtype=torch.float32
+            )
             loss = F.cross_entropy(net(noisy), labels[rows])
             loss.backward()
             optimizer.step()

@@ -17,7 +17,9 @@ optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
 skipped, finished = 0, []
 
 with flor.checkpointing(net=net, optimizer=optimizer):
-    for epoch in tqdm(flor.loop("epoch", range(1, flor.arg("epochs", 7) + 1)), file=sys.stderr, disable=None):
+    for epoch in tqdm(
+        flor.loop("epoch", range(1, flor.arg("epochs", 7) + 1)), file=sys.stderr, disable=None
+    ):
         parts = torch.randperm(240).split(20)
         for number, rows in enumerate(flor.loop("step", parts), start=1):
             if number == 3:
@@ -34,8 +36,12 @@ with flor.checkpointing(net=net, optimizer=optimizer):
             finished.append(epoch)
         for rows, weight in zip(flor.loop("step", parts[:4]), [1.0, 0.5, 0.25, 0.125]):
             with torch.no_grad():
-                flor.log("valid", weight * F.mse_loss(net(inputs[rows]).squeeze(1), targets[rows]).item())
-        means = [flor.log("mean", rows.float().mean().item()) for rows in flor.loop("part", parts[:3])]
+                flor.log(
+                    "valid", weight * F.mse_loss(net(inputs[rows]).squeeze(1), targets[rows]).item()
+                )
+        means = [
+            flor.log("mean", rows.float().mean().item()) for rows in flor.loop("part", parts[:3])
+        ]
         flor.log("parts", means)
 
 flor.log("outcome", {"skipped": skipped, "finished": finished})

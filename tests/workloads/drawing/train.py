@@ -18,7 +18,9 @@ rng = np.random.default_rng(3)
 shuffler = torch.Generator().manual_seed(4)
 inputs = torch.randn(96, 8)
 wanted = inputs.pow(2).sum(1, keepdim=True)
-net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1))
+net = nn.Sequential(
+    nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1)
+)
 optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
 
 

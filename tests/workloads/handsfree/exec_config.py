@@ -7,7 +7,11 @@ epochs = 3
 rate = 0.5
 settings = "epochs = 5\nrate = 0.1\n\ndef decay(value):\n    return value * 0.8\n"
 exec(settings)
-config = {name: value for name, value in globals().items() if isinstance(value, (int, float)) and name[0] != "_"}
+config = {
+    name: value
+    for name, value in globals().items()
+    if isinstance(value, (int, float)) and name[0] != "_"
+}
 print("config", config)
 rng = np.random.default_rng(seed)
 weights = rng.normal(size=(4, 2))

@@ -14,7 +14,13 @@ for fold in range(3):
             weights += 0.05 * (wanted - row @ weights) * row
             # ask(inner): print("ASK", fold, epoch, weights.tolist())
         rng.shuffle(data[:1])
-        print("fold", fold, "epoch", epoch, float(np.abs(data[~train] @ weights - goal[~train]).mean()))
+        print(
+            "fold",
+            fold,
+            "epoch",
+            epoch,
+            float(np.abs(data[~train] @ weights - goal[~train]).mean()),
+        )
     kept.append(weights)
     # ask(outer): print("ASK", fold, [each.tolist() for each in kept])
 weights = np.mean(kept, axis=0)

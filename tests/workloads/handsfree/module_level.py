@@ -7,7 +7,9 @@ torch.manual_seed(0)
 torch.set_num_threads(1)
 inputs = torch.randn(96, 8)
 wanted = inputs.pow(2).sum(1, keepdim=True)
-net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 1))
+net = nn.Sequential(
+    nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 1)
+)
 optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=6)
 history = []

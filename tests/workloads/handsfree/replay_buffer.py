@@ -48,7 +48,9 @@ for episode in range(8):
         action = int(table[state].argmax()) if rng.rand() > 0.3 else int(rng.randint(2))
         following, reward, done = env.step(action)
         buffer.add(state, action, reward)
-        table[state, action] += 0.3 * (reward + 0.9 * table[following].max() * (not done) - table[state, action])
+        table[state, action] += 0.3 * (
+            reward + 0.9 * table[following].max() * (not done) - table[state, action]
+        )
         # ask(inner): print("ASK", state, action, following, table[state].tolist())
         state, total, steps = following, total + reward, steps + 1
     returns.append(total)

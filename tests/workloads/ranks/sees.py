@@ -12,7 +12,9 @@ def tell(where):
         "argv": sys.argv,
         "name": [__name__, __file__, multiprocessing.current_process().name],
         "environment": sorted(os.environ),
-        "inherited": subprocess.run(["env"], capture_output=True, text=True).stdout.count("HASHSEED"),
+        "inherited": subprocess.run(["env"], capture_output=True, text=True).stdout.count(
+            "HASHSEED"
+        ),
         "path": sys.path,
         "folder": os.getcwd(),
         "main": sorted(name for name in vars(sys.modules["__main__"]) if name.startswith("__")),

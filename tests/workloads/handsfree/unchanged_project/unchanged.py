@@ -59,24 +59,83 @@ def warned():
 
 def see():
     yield "argv", sys.argv
-    yield "main", [__name__, __file__, __spec__ and __spec__.name, __package__, sys.modules["__main__"].__dict__ is globals()]
+    yield (
+        "main",
+        [
+            __name__,
+            __file__,
+            __spec__ and __spec__.name,
+            __package__,
+            sys.modules["__main__"].__dict__ is globals(),
+        ],
+    )
     yield "first names", first_names
     yield "names", sorted(globals())
     yield "module", [sorted(vars(sys.modules["__main__"])), str(type(__loader__)), __doc__[:4]]
-    yield "builtins", [type(__builtins__).__name__, len(vars(__builtins__)), sorted(n for n in vars(__builtins__) if "flor" in n)]
-    yield "tty", [sys.stdout.isatty(), sys.stdin.isatty(), sys.stdout.fileno(), sys.stdout is sys.__stdout__, sys.stdout.encoding]
-    yield "stdout", [type(sys.stdout).__name__, sys.stdout.line_buffering, sys.stderr is sys.__stderr__]
+    yield (
+        "builtins",
+        [
+            type(__builtins__).__name__,
+            len(vars(__builtins__)),
+            sorted(n for n in vars(__builtins__) if "flor" in n),
+        ],
+    )
+    yield (
+        "tty",
+        [
+            sys.stdout.isatty(),
+            sys.stdin.isatty(),
+            sys.stdout.fileno(),
+            sys.stdout is sys.__stdout__,
+            sys.stdout.encoding,
+        ],
+    )
+    yield (
+        "stdout",
+        [type(sys.stdout).__name__, sys.stdout.line_buffering, sys.stderr is sys.__stderr__],
+    )
     yield "source", [inspect.getsource(looped), inspect.getsourcelines(Point.grow)[1]]
-    yield "code", [looped.__code__.co_firstlineno, looped.__code__.co_names, looped.__code__.co_varnames, looped.__code__.co_filename]
-    yield "pickled", [pickle.dumps(Point(2).grow()).hex(), repr(pickle.loads(pickle.dumps(Point(3))))]
+    yield (
+        "code",
+        [
+            looped.__code__.co_firstlineno,
+            looped.__code__.co_names,
+            looped.__code__.co_varnames,
+            looped.__code__.co_filename,
+        ],
+    )
+    yield (
+        "pickled",
+        [pickle.dumps(Point(2).grow()).hex(), repr(pickle.loads(pickle.dumps(Point(3))))],
+    )
     yield "path", [sys.path[0], os.getcwd()]
     yield "environment", sorted(name for name in os.environ if name not in ("FLOR_STORE", "_"))
     yield "hash seed", os.environ.get("PYTHONHASHSEED")
-    yield "child environment", subprocess.run([sys.executable, "-c", "import os; print(sorted(os.environ))"], capture_output=True, text=True).stdout.replace("'FLOR_STORE', ", "")
-    yield "child hash", subprocess.run([sys.executable, "-c", "import sys; print(sys.flags.hash_randomization)"], capture_output=True, text=True).stdout
+    yield (
+        "child environment",
+        subprocess.run(
+            [sys.executable, "-c", "import os; print(sorted(os.environ))"],
+            capture_output=True,
+            text=True,
+        ).stdout.replace("'FLOR_STORE', ", ""),
+    )
+    yield (
+        "child hash",
+        subprocess.run(
+            [sys.executable, "-c", "import sys; print(sys.flags.hash_randomization)"],
+            capture_output=True,
+            text=True,
+        ).stdout,
+    )
     yield "flags", [tuple(sys.flags), sys.dont_write_bytecode]
     yield "hooks", [sys.displayhook is sys.__displayhook__, sys.gettrace(), sys.getprofile()]
-    yield "signals", [str(signal.getsignal(getattr(signal, name))) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGCHLD")]
+    yield (
+        "signals",
+        [
+            str(signal.getsignal(getattr(signal, name)))
+            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGCHLD")
+        ],
+    )
     yield "threads", len([t for t in __import__("threading").enumerate()])
     yield "recursion", sys.getrecursionlimit()
     yield "warnings", warned()
@@ -118,7 +177,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.torch:
         scripted.__annotations__ = {}
-    for what, value in (compiled() if given.torch else see()):
+    for what, value in compiled() if given.torch else see():
         print(what, json.dumps(value, default=str))
     if given.how == "exit":
         sys.exit(3)
