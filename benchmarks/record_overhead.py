@@ -18,7 +18,8 @@ from typing import Any
 from scipy import stats
 
 from benchmarks.harness import Report, Subject, interleave, run_report
-from benchmarks.training import SMALL_LOOPS, TRAINING, Program, flor, measured, python
+from benchmarks.training import SMALL_LOOPS, TRAINING, Program, flor, python
+from flor.bench.apart import command_cost
 
 Samples = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -35,7 +36,7 @@ def pairs(program: Program, args: Sequence[str], count: int) -> Samples:
             shutil.rmtree(folder, ignore_errors=True)
             script = program.write(folder)
             before = python if name == "plain" else lambda *words: flor("record", *words)
-            return measured(before(script, *args), folder)
+            return command_cost(before(script, *args), folder)
 
         return interleave([subject("plain"), subject("recorded")], count)
 
@@ -69,8 +70,8 @@ def start_up(count: int) -> dict[str, Any]:
         (folder / "nothing.py").write_text("pass\n")
         runs = interleave(
             [
-                Subject("plain", lambda: measured(python("nothing.py"), folder)),
-                Subject("recorded", lambda: measured(flor("record", "nothing.py"), folder)),
+                Subject("plain", lambda: command_cost(python("nothing.py"), folder)),
+                Subject("recorded", lambda: command_cost(flor("record", "nothing.py"), folder)),
             ],
             count,
         )
@@ -79,7 +80,7 @@ def start_up(count: int) -> dict[str, Any]:
             late[figure] - early[figure]
             for early, late in zip(runs["plain"], runs["recorded"], strict=True)
         )
-        for figure in ("wall_s", "cpu_s")
+        for figure in ("wall", "cpu")
     }
     return {
         "program": "pass",
@@ -95,8 +96,8 @@ def measure(quick: bool) -> Report:
     wall, cpu = [], []
     for program in programs:
         samples = pairs(program, program.few if quick else program.args, count)
-        wall.append(row(program.name, samples, "wall_s"))
-        cpu.append(row(program.name, samples, "cpu_s"))
+        wall.append(row(program.name, samples, "wall"))
+        cpu.append(row(program.name, samples, "cpu"))
         print(wall[-1], cpu[-1], sep="\n", flush=True)
     report.add("Wall time", wall)
     report.add("Processor time", cpu)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Report, run_report
-from benchmarks.training import TRAINING, Program, flor, measured
+from benchmarks.training import TRAINING, Program, flor
+from flor.bench.apart import command_cost
 
 
 def questions(program: Program) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -33,16 +34,16 @@ def replayed(
     program: Program, folder: Path, asked: str, options: tuple[str, ...]
 ) -> dict[str, Any]:
     script = program.write(folder, asked)
-    took = measured(
+    took = command_cost(
         flor("replay", "latest", "--script", script, "--report", "report.json", *options), folder
     )
     report = json.loads((folder / "report.json").read_text())
-    return {**report, "took": took["wall_s"]}
+    return {**report, "took": took["wall"]}
 
 
 def rows(program: Program, times: int, folder: Path) -> list[dict[str, Any]]:
     script = program.write(folder)
-    recorded = measured(flor("record", script, *program.args), folder)["wall_s"]
+    recorded = command_cost(flor("record", script, *program.args), folder)["wall"]
     found = []
     for name, (asked, options) in questions(program).items():
         done = [replayed(program, folder, asked, options) for _ in range(times)]

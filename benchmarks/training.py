@@ -6,13 +6,8 @@ are to have a core each. A comment ``# ask(NAME): STATEMENT`` marks a question t
 
 from __future__ import annotations
 
-import os
 import re
-import resource
-import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,21 +44,6 @@ TRAINING = (
     Program("cart_pole", ("230",), ("30",), "episode"),
 )
 SMALL_LOOPS = Program("small_loops", (), ("100000",))
-
-
-def measured(command: list[str], folder: Path) -> Mapping[str, float]:
-    """Run a command in a folder, with the store in it; return what it took."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    environment = os.environ | {"FLOR_STORE": str(folder / "store")}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    wall = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_s": wall, "cpu_s": cpu}
 
 
 def python(*words: str) -> list[str]:

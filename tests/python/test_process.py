@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -280,3 +282,48 @@ def test_no_process_of_flor_outlives_the_script(program: Program):
         except OSError:
             continue
     assert alive == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_replay_leaves_no_worker(program: Program, number: signal.Signals):
+    script = program.write(
+        """
+        import os, subprocess, time
+        for epoch in flor.loop("epoch", range(3)):
+            flor.log("x", epoch)
+        if "WAIT" in os.environ:
+            subprocess.Popen(["sleep", os.environ["WAIT"]])
+            time.sleep(600)
+        """
+    )
+    expect(0, run(sys.executable, script, cwd=program.folder, store=program.store))
+    script.write_text(script.read_text().replace('flor.log("x", epoch)', 'flor.log("y", 1)'))
+    mark = f"600.{random.randrange(10**9)}"
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "flor", "replay", "--force"],
+        cwd=program.folder,
+        env=environment(program.store) | {"WAIT": mark},
+    )
+    wait_until(lambda: any("sleep" in line for line in processes_with(mark)))
+    replay.send_signal(number)
+    replay.wait(60)
+    wait_until(lambda: not processes_with(mark))
+
+
+def processes_with(mark: str) -> list[str]:
+    """Return the command lines of all processes that have ``mark`` in it or in the environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            inside = mark.encode() in (folder / "environ").read_bytes()
+            found += [(folder / "cmdline").read_text()] if inside else []
+        except OSError:  # it has ended, or it is not ours
+            continue
+    return found
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -11,10 +11,13 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -43,6 +46,24 @@ def apart(
             shutil.rmtree(folder, ignore_errors=True)
 
     return run
+
+
+def command_cost(command: list[str], folder: Path) -> Figures:
+    """Run a command in ``folder``, with its store there; return ``wall`` and ``cpu`` in seconds.
+
+    The processes that it started and waited for are inside. Raises BenchError if it fails.
+    """
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    environment = os.environ | {"FLOR_STORE": str(folder / "store")}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    wall = time.perf_counter() - begin
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} failed: {done.stderr[-500:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": wall, "cpu": cpu}
 
 
 def _run(

@@ -29,6 +29,7 @@ from typing import Any, Protocol
 from flor import _core
 from flor.capture.usercode import UserCode
 from flor.errors import FlorError
+from flor.layout import StoreLayout, run_status
 from flor.recording import hash_seed
 from flor.recording import loops as active
 
@@ -113,7 +114,27 @@ class Children:
     def _is_users(self, code: CodeType) -> bool:
         return self._user.is_user_file(code.co_filename)
 
-    def ended_by(self) -> dict[int, int | None]:
+    def outcome(
+        self, layout: StoreLayout, run: str, status: str, note: Callable[[str], None]
+    ) -> str:
+        """Write down how the ranks of the children ended; return the status of the whole run.
+
+        ``status``: this process's own. ``note(text)`` keeps what the user should know.
+        """
+        for rank, code in self._ended_by().items():
+            try:
+                meta = layout.read_rank(run, rank)
+                how = run_status(meta)
+                if how == "killed":
+                    layout.write_rank(run, rank, meta | {"status": how, "exit_code": code})
+            except FlorError:  # it recorded nothing
+                continue
+            if how in ("failed", "killed") and code != -signal.SIGTERM:  # as multiprocessing ends
+                note(f"rank {rank} {'was killed' if how == 'killed' else 'failed'} ({code})")
+                status = how if status == "completed" else status
+        return status
+
+    def _ended_by(self) -> dict[int, int | None]:
         """Return the exit code of each child by its number, -N for signal N; None: not known."""
         found: dict[int, int | None] = {}
         for number, ref in self._started.items():
@@ -123,11 +144,6 @@ class Children:
             except ValueError:  # closed
                 found[number] = None
         return found
-
-
-def was_terminated(exit_code: int | None) -> bool:
-    """Whether a child was ended as multiprocessing does it, by the program or at its exit."""
-    return exit_code == -signal.SIGTERM
 
 
 def _codes(process: Any) -> Iterator[CodeType]:

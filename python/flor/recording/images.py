@@ -13,6 +13,7 @@ import functools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Images:
     ``entries``: the manifest in run.json, completed in place (``ref``, ``sample``, ``lost``).
     ``inputs``: filled with what is read elsewhere. ``keep`` puts content into the store and returns
     its name; ``tell(text)`` notes something for ``flor show``; ``save`` replaces run.json.
+    ``seconds``: what keeping and sampling has taken the program.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Images:
         self._all_inputs = inputs
         self._keep, self._tell, self._save = keep, tell, save
         self._begun_ns = 0
+        self.seconds = 0.0
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._here = threading.local()
@@ -108,9 +111,12 @@ class Images:
         if getattr(self._here, "busy", False) or os.getpid() != self._pid:
             return
         self._here.busy = True
+        begun = time.perf_counter()
         try:
-            with self._lock, contextlib.suppress(OSError, TypeError, ValueError):
-                self._handlers[event](*arguments)
+            with self._lock:
+                with contextlib.suppress(OSError, TypeError, ValueError):
+                    self._handlers[event](*arguments)
+                self.seconds += time.perf_counter() - begun
         finally:
             self._here.busy = False
 

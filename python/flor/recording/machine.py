@@ -10,6 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from flor.layout import boot_id
+from flor.recording import hash_seed
+
 _PACKAGES = {"numpy": "numpy", "torch": "torch", "sklearn": "scikit-learn", "pandas": "pandas"}
 _PACKAGES |= {name: name for name in ("accelerate", "keras", "lightning", "skorch", "transformers")}
 _PACKAGES |= {"ignite": "pytorch-ignite", "pytorch_lightning": "pytorch-lightning"}
@@ -23,6 +26,23 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def process() -> dict[str, Any]:
+    """Return how this process was started, where, and what runs it, for run.json."""
+    return {
+        "argv": list(sys.argv[1:]),
+        "argv0": sys.argv[0] if sys.argv else "",
+        "cwd": str(Path.cwd()),
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "boot": boot_id(),
+        "python": platform.python_version(),
+        "cpu": platform.machine(),
+        "cpu_model": cpu_model(),
+        "packages": packages(),
+        **hash_seed.facts(),
+    }
 
 
 def packages() -> dict[str, str]:

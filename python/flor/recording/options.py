@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,19 @@ class Options:
             "files_budget": self.files_budget,
         }
 
-    def policy(self, from_script: float | None) -> Policy:
-        """Return the budget: the bound of the command line, of the script, or 1/15, unused."""
+    def policy(self, from_script: float | None, files_seconds: Callable[[], float]) -> Policy:
+        """Return the budget: the bound of the command line, of the script, or 1/15, unused.
+
+        ``files_seconds()``: what keeping files has cost the program so far.
+        """
         named = self.overhead if self.overhead is not None else from_script
         bound = DEFAULT_OVERHEAD if named is None else named
         check_bound(bound)
         budget = disk_budget(self.disk_budget)
-        return Policy(bound, budget, thrifty=named is None, start_up=self.start_up)
+        thrifty = named is None
+        return Policy(
+            bound, budget, thrifty=thrifty, start_up=self.start_up, files_seconds=files_seconds
+        )
 
 
 def check_bound(bound: float) -> None:

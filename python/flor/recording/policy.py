@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flor.recording.thinning import DEFAULT_DISK_BUDGET_BYTES
@@ -36,7 +37,8 @@ class Policy:
     """The budget of one run. All times in seconds, sizes in bytes. Not thread-safe.
 
     ``thrifty``: aim lower than the bound. ``start_up``: what recording took before the program
-    began, which is part of what is aimed at. ``credit``: compute time before the loop (imports,
+    began, which is part of what is aimed at. ``files_seconds()``: what keeping the program's
+    files as they were has taken. ``credit``: compute time before the loop (imports,
     data), which counts towards the run's time.
     """
 
@@ -45,6 +47,7 @@ class Policy:
     credit: float = field(default_factory=time.process_time)
     thrifty: bool = False
     start_up: float = 0.0
+    files_seconds: Callable[[], float] = lambda: 0.0
     checkpoints: int = 0
     checkpoint_seconds: float = 0.0
     fingerprint_seconds: float = 0.0
@@ -71,7 +74,8 @@ class Policy:
     @property
     def spent(self) -> float:
         """What recording cost the trainer so far."""
-        return self.checkpoint_seconds + self.fingerprint_seconds + self.slowdown_seconds
+        state = self.checkpoint_seconds + self.fingerprint_seconds
+        return state + self.slowdown_seconds + self.files_seconds()
 
     @property
     def compute(self) -> float:
@@ -174,6 +178,7 @@ class Policy:
             "checkpoint_seconds": self.checkpoint_seconds,
             "fingerprint_seconds": self.fingerprint_seconds,
             "slowdown_seconds": self.slowdown_seconds,
+            "files_seconds": self.files_seconds(),
             "checkpoints": self.checkpoints,
             "checkpoints_dropped": self.dropped,
             "stored_bytes": self.stored_bytes,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import sys
 import threading
@@ -22,10 +21,10 @@ from flor.capture.state import World
 from flor.capture.usercode import UserCode
 from flor.errors import FlorError, InvalidError, StorageError
 from flor.files import storage_error
-from flor.layout import StoreLayout, boot_id, run_status
-from flor.recording import hash_seed, machine, sources, values
+from flor.layout import StoreLayout
+from flor.recording import machine, sources, values
 from flor.recording.arguments import converted, is_json
-from flor.recording.children import Children, Rank, was_terminated
+from flor.recording.children import Children, Rank
 from flor.recording.clocks import Clocks
 from flor.recording.folder import Folder
 from flor.recording.handsfree import HandsFree, Programs
@@ -158,9 +157,7 @@ class RecordSession:
             "format": 1,
             "run": self.run,
             "script": str(self.script) if self.script else "<interactive>",
-            "argv": list(sys.argv[1:]),
-            "argv0": sys.argv[0] if sys.argv else "",
-            "cwd": str(Path.cwd()),
+            **machine.process(),
             "status": "running",
             "exit_code": None,
             "started": self._started,
@@ -172,15 +169,7 @@ class RecordSession:
             "inputs": [],
             "rank": self.rank,
             "world": int(os.environ.get("WORLD_SIZE", "1")),
-            "pid": os.getpid(),
-            "host": platform.node(),
-            "boot": boot_id(),
-            "python": platform.python_version(),
-            "cpu": platform.machine(),
-            "cpu_model": machine.cpu_model(),
-            "packages": machine.packages(),
             "threads": {},
-            **hash_seed.facts(),
             "entropy": self.store().put(json.dumps(self._entropy()).encode()).hex(),
             **self._files_found(),
             "options": self.options.content(),
@@ -230,7 +219,7 @@ class RecordSession:
             status, exit_code = self.meta["status"], self.meta["exit_code"]
         self._detach()
         if self._children is not None:
-            status = self._with_children(status, self._children)
+            status = self._children.outcome(self.layout, self.run, status, self.note)
         self._end_checkpoints()
         self._close_log()
         self.meta |= {"status": status, "exit_code": exit_code}
@@ -242,23 +231,6 @@ class RecordSession:
             self._attempt("the store was not closed well", self._store.close)
         self._reserve.release()
         self.save()
-
-    def _with_children(self, status: str, children: Children) -> str:
-        """Note how the ranks of this process's children ended; return the status of the whole."""
-        for rank, code in children.ended_by().items():
-            try:
-                meta = self.layout.read_rank(self.run, rank)
-                how = run_status(meta)
-                if how == "killed":
-                    self.layout.write_rank(
-                        self.run, rank, meta | {"status": how, "exit_code": code}
-                    )
-            except FlorError:  # it recorded nothing
-                continue
-            if how in ("failed", "killed") and not was_terminated(code):
-                self.note(f"rank {rank} {'was killed' if how == 'killed' else 'failed'} ({code})")
-                status = how if status == "completed" else status
-        return status
 
     def _detach(self) -> None:
         """Put everything back that :meth:`_attach` took hold of."""
@@ -436,7 +408,7 @@ class RecordSession:
         if loops or main is not None or not self._named:
             return None, None
         objects, overhead = self._named[-1]
-        self._policy = self.options.policy(overhead)
+        self._policy = self._new_policy(overhead)
         self._main = MainLoop(self, World(self.user, objects), self._policy, name)
         begun = self._begun_loops[name]
         self.meta["main"] = {"loop": name, "iterations": None, "begun": begun}
@@ -447,6 +419,10 @@ class RecordSession:
         self.save()
         self._enter_main(self._main, frame)
         return self._main, None
+
+    def _new_policy(self, from_script: float | None) -> Policy:
+        images = self._images
+        return self.options.policy(from_script, lambda: images.seconds if images else 0.0)
 
     def _enter_main(self, main: MainLoop, frame: FrameType) -> None:
         main.enter(frame)
@@ -493,7 +469,7 @@ class RecordSession:
             return None
         objects, overhead = self._named[-1] if self._named else (None, None)
         if self._policy is None:
-            self._policy = self.options.policy(overhead)
+            self._policy = self._new_policy(overhead)
         if not self._may_enter(self._policy):
             return None
         self.meta["threads"] = machine.threads()

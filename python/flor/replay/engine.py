@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +18,7 @@ from typing import Any, Protocol
 from flor.errors import CorruptError
 from flor.files import read_json, storage_error
 from flor.recording import hash_seed
+from flor.replay.leash import WorkerProcess
 from flor.replay.plan import Plan
 from flor.replay.records import INTERNAL, Record, read_records
 
@@ -92,7 +91,7 @@ class LocalEngine:
     def execute(self, plan: Plan, folder: Path) -> list[Outcome]:
         """Run the workers; Ctrl-C ends them all. Raises StorageError, CorruptError."""
         waiting = list(range(len(plan.segments)))
-        running: dict[int, subprocess.Popen[bytes]] = {}
+        running: dict[int, WorkerProcess] = {}
         outcomes: list[Outcome] = []
         # Short, outside of the store: sockets in it have a limit of 108 bytes. The workers can't
         # remove their folders, the write ban keeps them from the one above.
@@ -108,13 +107,12 @@ class LocalEngine:
                     time.sleep(POLL_SECONDS)
                     for number in [n for n, p in running.items() if p.poll() is not None]:
                         process = running.pop(number)
-                        end_group(process)  # helpers that the script left behind
+                        process.end()
                         outcomes.append(outcome_of(number, folder / str(number), process))
                         advance()
         finally:
             for process in running.values():
-                end_group(process)
-                process.wait()
+                process.end()
         return sorted(outcomes, key=lambda outcome: outcome.number)
 
 
@@ -124,7 +122,7 @@ def start(
     folder: Path,
     places: dict[str, Any],
     port: int | None = None,
-) -> subprocess.Popen[bytes]:
+) -> WorkerProcess:
     """Start the worker ``number`` of a plan in ``folder``; raises StorageError.
 
     ``places``: the temporary folder outside of the store, and what else the worker is to use
@@ -132,15 +130,12 @@ def start(
     """
     path = prepare(plan, number, folder, places)
     try:
-        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-            return subprocess.Popen(
-                [sys.executable, "-m", "flor.replay.worker", str(path)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=worker_environment(plan.recorded.meta, port),
-                start_new_session=True,
-            )
+        return WorkerProcess(
+            [sys.executable, "-m", "flor.replay.worker", str(path)],
+            worker_environment(plan.recorded.meta, port),
+            folder / "stdout",
+            folder / "stderr",
+        )
     except OSError as cause:
         raise storage_error(cause, folder, "start a worker in") from cause
 
@@ -193,13 +188,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a worker and what it started: the process group is its own."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def outcome_of(number: int, folder: Path, process: subprocess.Popen[bytes] | None) -> Outcome:
+def outcome_of(number: int, folder: Path, process: WorkerProcess | None) -> Outcome:
     """Return what became of an ended worker; ``process``: None where another worker started it."""
     result: dict[str, Any] = {}
     path = folder / "result.json"

@@ -7,7 +7,6 @@ by side, in one copy of the working folder; each is compared with what it record
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
@@ -21,12 +20,12 @@ from flor.layout import run_status
 from flor.replay.engine import (
     POLL_SECONDS,
     Outcome,
-    end_group,
     free_port,
     outcome_of,
     prepare,
     start,
 )
+from flor.replay.leash import WorkerProcess
 from flor.replay.plan import Plan, make_plan
 from flor.replay.question import ask
 from flor.replay.recorded import RecordedRun
@@ -73,7 +72,7 @@ def _require_all(every: list[RecordedRun]) -> None:
 def execute_ranks(plan: Plan, folder: Path) -> list[Outcome]:
     """Run all ranks of a plan at once; return what became of them, those that failed first."""
     temporary = tempfile.TemporaryDirectory(prefix="flor-", ignore_cleanup_errors=True)
-    running: dict[int, subprocess.Popen[bytes]] = {}
+    running: dict[int, WorkerProcess] = {}
     ranks = [one.recorded.rank for one in plan.ranks]
     with temporary:
         shared = {"temporary": temporary.name, "scratch": str(folder / "scratch"), "shared": True}
@@ -93,8 +92,7 @@ def execute_ranks(plan: Plan, folder: Path) -> list[Outcome]:
             _wait(running.values(), [folder / str(rank) for rank in ranks])
         finally:
             for process in running.values():
-                end_group(process)
-                process.wait()
+                process.end()
     found = [
         replace(
             outcome_of(0, folder / str(rank), running.get(rank)),
@@ -115,7 +113,7 @@ def _ended(plan: Plan, outcome: Outcome) -> Outcome:
     return replace(outcome, result={"ok": True, "ended": True}) if same else outcome
 
 
-def _wait(processes: Iterable[subprocess.Popen[bytes]], folders: list[Path]) -> None:
+def _wait(processes: Iterable[WorkerProcess], folders: list[Path]) -> None:
     """Wait for all; where one has failed, for the others a little only: they may wait for it."""
     running, deadline = list(processes), None
     while running and (deadline is None or time.monotonic() < deadline):

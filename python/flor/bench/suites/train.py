@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from flor.bench.harness import BenchError, Experiment, Figure, Figures
+from flor.bench.apart import command_cost
+from flor.bench.harness import Experiment, Figure, Figures
 from flor.bench.peers import Peer
 from flor.bench.suites import Plan
 
@@ -41,23 +38,7 @@ def whole(folder: Path, program: str, epochs: int, by: str) -> Figures:
         command = ["-m", "flor", "record", "--set", f"epochs={epochs}", script]
     else:
         command = [str(PROGRAMS / "recorded_by.py"), by, script, str(epochs)]
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    environment = os.environ | {"FLOR_STORE": str(folder / "store")}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    wall = time.perf_counter() - begin
-    if done.returncode:
-        raise BenchError(f"{program} recorded by {by} failed: {done.stderr[-500:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": wall, "cpu": cpu}
+    return command_cost([sys.executable, *command], folder)
 
 
 def experiments(plan: Plan) -> Iterator[Experiment]:
