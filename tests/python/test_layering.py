@@ -29,6 +29,8 @@ ALLOWED = {
     | {"adapters", "history", "recording", "capture", "instrumentation", "query", "runlock"},
     "travel": BASE | {"replay", "recording", "capture", "instrumentation", "query", "runlock"},
     "query": BASE,
+    "intermediate": BASE
+    | {"query", "recording", "capture", "travel", "lossy", "runlock", "sizes", "handle"},
     "sizes": set(),
     "runlock": set(),
     "upkeep": BASE | {"query", "runlock", "sizes"},
