@@ -18,6 +18,9 @@
     ├── CheckpointNotFoundError(LookupError)
     ├── SerializationError(TypeError)       a value that flor.log can't store
     ├── CaptureError(TypeError)             an object whose state can't be read
+    ├── LayerNotFoundError(LookupError)     no layer, stage or column of that name, or it never ran
+    ├── RowNotFoundError(IndexError)        rows that the data does not have
+    ├── ChangedError(RuntimeError)          a model or data that is not what was captured
     └── ReplayError(RuntimeError)           a replay that can't be planned or run
         └── SourceError(ReplayError)        today's source does not parse, or does not match the run
 
@@ -94,6 +97,18 @@ class SerializationError(FlorError, TypeError):
 
 class CaptureError(FlorError, TypeError):
     """An object whose state can't be read or restored exactly."""
+
+
+class LayerNotFoundError(FlorError, LookupError):
+    """No layer, stage, column or unit has this name, or it never ran."""
+
+
+class RowNotFoundError(FlorError, IndexError):
+    """Rows that the data does not have."""
+
+
+class ChangedError(FlorError, RuntimeError):
+    """The model or the data is not what it was when its intermediates were captured."""
 
 
 class ReplayError(FlorError, RuntimeError):

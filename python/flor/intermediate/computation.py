@@ -37,6 +37,15 @@ class Computation(Protocol):
         """Return the layers that together suffice to compute this one; none: the input alone."""
         ...
 
+    def together(self, rows: NDArray[Any] | None) -> NDArray[Any] | None:
+        """Return the row ids that computing these takes along, None for all, in order.
+
+        A network's last bits depend on the batch that a row is in, a join on the whole table.
+        :meth:`compute` answers other rows too, but leaves ``given`` for them unused where that
+        would not be exact.
+        """
+        ...
+
     def compute(
         self, layer: str, rows: NDArray[Any] | None, given: Mapping[str, Values]
     ) -> tuple[NDArray[Any], Values]:
