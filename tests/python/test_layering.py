@@ -33,7 +33,7 @@ ALLOWED = {
     | {"query", "recording", "capture", "travel", "lossy", "runlock", "sizes", "handle"},
     "sizes": set(),
     "runlock": set(),
-    "upkeep": BASE | {"query", "runlock", "sizes"},
+    "upkeep": BASE | {"intermediate", "query", "runlock", "sizes"},
 }
 FREE = {
     "__init__",

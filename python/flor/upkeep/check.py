@@ -18,7 +18,9 @@ from flor.upkeep.bar import Tell
 from flor.upkeep.known import KnownLosses
 from flor.upkeep.references import (
     Owner,
+    catalogue_references,
     chunk_ids,
+    intermediates,
     json_files,
     json_references,
     log_folders,
@@ -96,6 +98,8 @@ class _Check:
             self._manifest(owner)
         for run in run_folders(self.layout):
             self._run(run)
+        for owner in intermediates(self.layout):
+            self._catalogue(owner)
         for owner in json_files(self.layout):
             self._json(owner)
         self._packs(problems)
@@ -195,6 +199,12 @@ class _Check:
             self._blobs(Owner(kind, path, run), list(log_references(self.store, table)))
         except (FlorError, ValueError, KeyError) as error:
             self._damage(kind, path, error, run)
+
+    def _catalogue(self, owner: Owner) -> None:
+        try:
+            self._blobs(owner, catalogue_references(owner))
+        except FlorError as error:
+            self._damage(owner.kind, owner.path, error)
 
     def _json(self, owner: Owner) -> None:
         self.found.count("files")

@@ -1,6 +1,7 @@
 """Everything in a store that names chunks: what garbage collection keeps, what damage takes along.
 
-Names of content are in manifests, in records of logs, and in JSON files. The JSON files are read
+Names of content are in manifests, in records of logs, in the catalogue of intermediates, and in
+JSON files. The JSON files are read
 without knowing their keys: every text that can be a name counts as one, so that a part of flor that
 keeps a name in a new place need not be known here. Too much is kept then, never too little.
 """
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from flor import _core
 from flor.errors import CorruptError, FlorError, NotFoundError
 from flor.files import read_json
+from flor.intermediate.catalogue import NAME, Catalogue, folder_of
 from flor.layout import StoreLayout
 from flor.query.kinds import ARRAY
 from flor.query.run_log import read_log_table
@@ -32,7 +34,7 @@ _FOREIGN = {"put-away", "scratch", "lost+found"}
 class Owner:
     """A part of the store that names chunks: a file, or the folder of a log."""
 
-    kind: str  # checkpoint, version, run, replay, log, other
+    kind: str  # checkpoint, version, run, replay, log, intermediates, other
     path: Path
     run: str | None = None
 
@@ -44,6 +46,8 @@ class Owner:
             return f"version {self.path.stem}"
         if self.kind == "run":
             return f"run {self.run}"
+        if self.kind == "intermediates":
+            return "the catalogue of intermediates"
         return f"{self.kind} {self.path.name if self.kind == 'other' else f'of run {self.run}'}"
 
 
@@ -149,6 +153,22 @@ def manifests(layout: StoreLayout) -> Iterator[Owner]:
             yield Owner("checkpoint", path, parts[1] if parts[0] == "runs" else None)
 
 
+def intermediates(layout: StoreLayout) -> Iterator[Owner]:
+    """Yield the catalogue of intermediates, where the store has one."""
+    path = folder_of(layout) / NAME
+    if path.exists():
+        yield Owner("intermediates", path)
+
+
+def catalogue_references(owner: Owner) -> list[bytes]:
+    """Return what a catalogue names; raises CorruptError, NewerFormatError, StorageError."""
+    catalogue = Catalogue(owner.path.parent, readonly=True)
+    try:
+        return catalogue.refs()
+    finally:
+        catalogue.close()
+
+
 def run_folders(layout: StoreLayout) -> list[str]:
     """Return the names of the runs' folders, also of those without a run.json."""
     return sorted(path.name for path in (layout.root / "runs").glob("*") if path.is_dir())
@@ -171,6 +191,8 @@ def references(
         for folder in log_folders(layout, run):
             named = log_references(store, read_log_of(layout, run, folder))
             yield Owner("log", folder, run), list(named)
+    for owner in intermediates(layout):
+        yield owner, catalogue_references(owner)
     for owner in json_files(layout):
         try:
             yield owner, list(json_references(read_json(owner.path)))

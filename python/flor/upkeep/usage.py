@@ -89,7 +89,12 @@ class _Usage:
 
     def _add(self, owner: Owner, codes: Codes) -> None:
         self.live.add(self.chunks, codes)
-        kind = {"checkpoint": "checkpoints", "version": "versions", "log": "values"}
+        kind = {
+            "checkpoint": "checkpoints",
+            "version": "versions",
+            "log": "values",
+            "intermediates": "intermediates",
+        }
         tally = self.kinds.setdefault(kind.get(owner.kind, "folders"), _Tally())
         tally.add(self.chunks, codes)
         run = self.runs.get(owner.run or "")
