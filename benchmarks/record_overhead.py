@@ -7,6 +7,7 @@ FLOR_BENCH_PROGRAMS: only these.
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import statistics
@@ -17,6 +18,7 @@ from typing import Any
 
 from scipy import stats
 
+import flor as flor_package
 from benchmarks.harness import Report, Subject, interleave, run_report
 from benchmarks.training import SMALL_LOOPS, TRAINING, Program, flor, python
 from flor.bench.apart import command_cost
@@ -89,6 +91,8 @@ def start_up(count: int) -> dict[str, Any]:
 
 
 def measure(quick: bool) -> Report:
+    # As pip leaves an installed package; here something may forbid Python to write byte code.
+    compileall.compile_dir(Path(flor_package.__file__).parent, quiet=2)
     count = 2 if quick else int(os.environ.get("FLOR_BENCH_PAIRS", "10"))
     chosen = os.environ.get("FLOR_BENCH_PROGRAMS", "").split()
     report = Report("record_overhead", f"Plain and recorded, {count} pairs in turn.")

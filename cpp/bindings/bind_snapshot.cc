@@ -32,7 +32,7 @@ class LiveSnapshotter {
       const std::size_t i = views.size();
       views.emplace_back(buffer);
       regions.push_back(
-          {views.back().bytes(), i < kinds.size() ? contract_of(kinds[i]) : Contract::kEager});
+          region_of(views.back().bytes(), i < kinds.size() ? kinds[i] : std::byte{0}));
     }
     const Bytes meta_bytes = as_bytes(std::string_view(meta));
     std::shared_ptr<Pending> pending;
@@ -69,9 +69,12 @@ class LiveSnapshotter {
   LiveSnapshotter& operator=(const LiveSnapshotter&) = delete;
 
  private:
-  static Contract contract_of(std::byte kind) {
-    if (kind > std::byte{3}) throw Error(ErrorKind::kInvalid, "a contract is 0, 1, 2 or 3");
-    return static_cast<Contract>(kind);
+  static Region region_of(Bytes bytes, std::byte kind) {
+    constexpr std::byte kWatch{16};
+    const std::byte contract = kind & ~kWatch;
+    if (contract > std::byte{3})
+      throw Error(ErrorKind::kInvalid, "a contract is 0, 1, 2 or 3, and 16 more to be watched");
+    return {bytes, static_cast<Contract>(contract), 0, (kind & kWatch) == kWatch};
   }
   // Only what is still read is held: an exported NumPy array can't be resized.
   void hold(const std::shared_ptr<Pending>& pending, const std::vector<Region>& regions,
@@ -118,6 +121,7 @@ py::dict to_python(const SnapshotterStats& stats) {
   out["fault_ns"] = stats.live.fault_ns;
   out["copied_bytes"] = stats.live.copied_bytes;
   out["refused"] = stats.live.refused;
+  out["unchanged_bytes"] = stats.unchanged_bytes;
   return out;
 }
 
@@ -156,7 +160,8 @@ void bind_snapshot(py::module_& module) {
           py::arg("meta"), py::arg("contracts") = py::bytes(),
           "Capture the buffers and return; they are stored in the background. A byte a buffer says "
           "how: 0 copied now, 1 read until settle(), 2 read until the first write, 3 as 1 and "
-          "refused when someone writes without it.")
+          "refused when someone writes without it; plus 16: what is found unchanged is left out "
+          "from then on, until someone writes there.")
       .def("settle", &LiveSnapshotter::settle,
            "Buffers captured with contract 1 may be written after this.")
       .def("held_seconds", &LiveSnapshotter::held_seconds,

@@ -33,7 +33,8 @@ enum class Contract : std::uint8_t {
 struct Region {
   Bytes bytes;
   Contract contract = Contract::kEager;
-  std::uint64_t first_chunk = 0;  // of `bytes`, when they are the end of a longer region
+  std::uint64_t first_chunk = 0;  // of `bytes`, when they are a part of a longer region
+  bool watch = false;             // whether it may be found unchanged (unchanged_memory.h)
 };
 
 // A run of a region that starts at a chunk boundary.

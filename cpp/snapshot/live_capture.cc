@@ -141,7 +141,7 @@ LiveCapture::Parts LiveCapture::cut(std::span<const Region> regions,
         auto block = arena_->try_acquire();
         if (block == nullptr) {
           rest[i].bytes = bytes.subspan(begin);
-          rest[i].first_chunk = begin / kChunkBytes;
+          rest[i].first_chunk = regions[i].first_chunk + begin / kChunkBytes;
           return parts;
         }
         parts.push_back(std::make_shared<LivePart>());
@@ -149,8 +149,9 @@ LiveCapture::Parts LiveCapture::cut(std::span<const Region> regions,
         parts.back()->shadows = std::move(block);
       }
       LivePart& part = *parts.back();
-      part.units.emplace_back(contract, i, begin / kChunkBytes, bytes.subspan(begin, count),
-                              part.shadows->subspan(part.used, count), tracker_.get());
+      part.units.emplace_back(contract, i, regions[i].first_chunk + begin / kChunkBytes,
+                              bytes.subspan(begin, count), part.shadows->subspan(part.used, count),
+                              tracker_.get());
       part.used += count;
       begin += count;
     }

@@ -14,6 +14,15 @@ std::byte* writable(const std::byte* at) noexcept { return const_cast<std::byte*
 
 }  // namespace
 
+Bytes whole_pages(Bytes live) noexcept {
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(live.data());
+  const std::uintptr_t first = (begin + page - 1) / page * page;
+  const std::uintptr_t end = (begin + live.size()) / page * page;
+  if (first >= end) return live.first(0);
+  return live.subspan(first - begin, end - first);
+}
+
 bool can_copy_live() noexcept {
   static const bool can = [] {
     const std::uint64_t from = 1;

@@ -15,6 +15,9 @@
 
 namespace flor {
 
+// The whole pages inside, which may be none.
+Bytes whole_pages(Bytes live) noexcept;
+
 // Whether this process may do so: some containers forbid the call.
 bool can_copy_live() noexcept;
 

@@ -1,22 +1,8 @@
 #include "snapshot/live_unit.h"
 
-#include <unistd.h>
-
 #include <cstring>
 
 namespace flor {
-namespace {
-
-Bytes whole_pages(Bytes live) {
-  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(live.data());
-  const std::uintptr_t first = (begin + page - 1) / page * page;
-  const std::uintptr_t end = (begin + live.size()) / page * page;
-  if (first >= end) return live.first(0);
-  return live.subspan(first - begin, end - first);
-}
-
-}  // namespace
 
 LiveUnit::LiveUnit(Contract contract, std::size_t region, std::uint64_t first_chunk, Bytes live,
                    MutableBytes shadow, const WriteTracker* tracker)

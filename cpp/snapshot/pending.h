@@ -15,6 +15,7 @@
 #include <string>
 
 #include "format/manifest_format.h"
+#include "snapshot/unchanged_memory.h"
 
 namespace flor {
 
@@ -64,7 +65,8 @@ class Pending {
   const std::string path_;
   const pid_t process_;
   std::unique_ptr<Shared> shared_;
-  Manifest manifest_;  // chunk names are filled in by workers, each its own pieces
+  Manifest manifest_;         // chunk names are filled in by workers, each its own pieces
+  UnchangedMemory::Cut cut_;  // what was captured; its regions are those of the manifest
   std::shared_ptr<const std::vector<ContentRef>> bases_;  // of the key checkpoint; null for a key
   std::once_flag begun_;
   std::uint64_t epoch_ = 0;

@@ -17,12 +17,14 @@ struct Snapshotter::Shared {
   std::shared_ptr<StagingArena> arena;
   std::unique_ptr<LiveCapture> capture;
   bool closed = false;
+  UnchangedMemory unchanged;
 
   mutable std::mutex mutex;  // guards the six below
   std::condition_variable drained;
   std::shared_ptr<const std::vector<ContentRef>> key;  // regions of the last key checkpoint
   std::size_t since_key = 0;                           // checkpoints taken as differences to it
   std::uint64_t taken = 0, in_flight = 0;
+  std::atomic<std::uint64_t> unchanged_bytes{0};
   std::optional<std::string> error;
 
   std::vector<std::unique_ptr<StoreLane>> lanes;  // one a worker
@@ -97,8 +99,11 @@ std::shared_ptr<Pending> Snapshotter::take(std::span<const Region> regions,
   pending->tasks_left_ =
       1;  // the closing task below: no part can be the last before all are handed over
   try {
+    pending->cut_ = shared_->unchanged.begin(regions, manifest.regions);
+    pending->dedup_bytes_ = pending->cut_.known_bytes;
+    shared_->unchanged_bytes += pending->cut_.known_bytes;
     Sink sink(*this, pending);
-    shared_->capture->capture(regions, sink);
+    shared_->capture->capture(pending->cut_.runs, sink);
   } catch (...) {
     pending->fail(std::current_exception());
     shared_->workers->submit(
@@ -154,9 +159,10 @@ void Snapshotter::store_part(Pending& pending, StagedPart& part, std::size_t wor
   std::call_once(pending.begun_, [&] { pending.epoch_ = store_->begin_batch(); });
   std::vector<PutPiece> pieces;
   for (const StagedPiece& piece : part.pin()) {
-    ContentRef& region = pending.manifest_.regions[piece.region];
+    const std::size_t number = pending.cut_.regions[piece.region];
+    ContentRef& region = pending.manifest_.regions[number];
     PutPiece put{piece.bytes, region.chunks.data() + piece.first_chunk};
-    if (const ContentRef* base = pending.base_of(piece.region))
+    if (const ContentRef* base = pending.base_of(number))
       put.bases = base->chunks.data() + piece.first_chunk;
     pieces.push_back(put);
   }
@@ -184,6 +190,7 @@ void Snapshotter::commit(Pending& pending) {
 }
 
 void Snapshotter::finish(Pending& pending) {
+  shared_->unchanged.end(pending.cut_, pending.failed() ? nullptr : &pending.manifest_.regions);
   if (pending.bases_ == nullptr && !pending.failed()) {
     auto key =
         std::make_shared<const std::vector<ContentRef>>(std::move(pending.manifest_.regions));
@@ -221,6 +228,7 @@ SnapshotterStats Snapshotter::stats() const {
   stats.staged_bytes = arena.used_bytes;
   stats.arena_bytes = arena.mapped_bytes;
   stats.live = shared_->capture->stats();
+  stats.unchanged_bytes = shared_->unchanged_bytes;
   const std::lock_guard lock(shared_->mutex);
   stats.taken = shared_->taken;
   stats.in_flight = shared_->in_flight;

@@ -26,6 +26,7 @@
 
 #include "snapshot/live_capture.h"
 #include "snapshot/pending.h"
+#include "snapshot/unchanged_memory.h"
 #include "store/chunk_store.h"
 
 namespace flor {
@@ -47,6 +48,7 @@ struct SnapshotterStats {
   std::uint64_t in_flight = 0;           // of those, not done
   std::uint64_t waits = 0, wait_ns = 0;  // how often and how long take() waited for staging memory
   std::uint64_t staged_bytes = 0, arena_bytes = 0;  // staging memory in use, and mapped
+  std::uint64_t unchanged_bytes = 0;  // known to be stored already: neither copied nor hashed
   LiveStats live;
 };
 

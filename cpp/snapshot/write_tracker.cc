@@ -21,8 +21,22 @@ struct ScanArguments {
   std::uint64_t vec = 0, vec_len = 0, max_pages = 0;
   std::uint64_t category_inverted = 0, category_mask = 0, category_anyof_mask = 0, return_mask = 0;
 };
-constexpr std::uint64_t kIsWritten = 1 << 1, kFailIfUntracked = 1 << 1;
+constexpr std::uint64_t kIsWritten = 1 << 1, kIsThere = 1 << 3 | 1 << 4, kFailIfUntracked = 1 << 1;
 constexpr auto kPagemapScan = _IOWR('f', 16, ScanArguments);
+
+// True when all pages are tracked and none has these categories, some of them inverted.
+bool scan(int pagemap, Bytes pages, std::uint64_t inverted, std::uint64_t categories) noexcept {
+  PageRegion found;
+  ScanArguments scan;
+  scan.flags = kFailIfUntracked;
+  scan.start = reinterpret_cast<std::uintptr_t>(pages.data());
+  scan.end = scan.start + pages.size();
+  scan.vec = reinterpret_cast<std::uintptr_t>(&found);
+  scan.vec_len = scan.max_pages = 1;
+  scan.category_inverted = inverted;
+  scan.category_mask = scan.return_mask = categories;
+  return ::ioctl(pagemap, kPagemapScan, &scan) == 0;
+}
 
 bool try_it() noexcept try {
   WriteTracker tracker;
@@ -66,15 +80,11 @@ void WriteTracker::untrack(Bytes pages) noexcept {
 }
 
 bool WriteTracker::is_unwritten(Bytes pages) const noexcept {
-  PageRegion found;
-  ScanArguments scan;
-  scan.flags = kFailIfUntracked;
-  scan.start = reinterpret_cast<std::uintptr_t>(pages.data());
-  scan.end = scan.start + pages.size();
-  scan.vec = reinterpret_cast<std::uintptr_t>(&found);
-  scan.vec_len = scan.max_pages = 1;
-  scan.category_mask = scan.return_mask = kIsWritten;
-  return ::ioctl(pagemap_, kPagemapScan, &scan) == 0;
+  return scan(pagemap_, pages, 0, kIsWritten);
+}
+
+bool WriteTracker::is_untouched(Bytes pages) const noexcept {
+  return is_unwritten(pages) && scan(pagemap_, pages, kIsThere, kIsThere);
 }
 
 }  // namespace flor

@@ -28,6 +28,8 @@ class WriteTracker {
   void untrack(Bytes pages) noexcept;
   // True when all of it was tracked since and nobody has written there.
   bool is_unwritten(Bytes pages) const noexcept;
+  // The same, and all pages are still there: pages that were given back read as zeros, unwritten.
+  bool is_untouched(Bytes pages) const noexcept;
 
  private:
   const pid_t process_;

@@ -290,7 +290,7 @@ class Snapshotter:
         contracts: bytes = b"",
     ) -> Pending:
         """
-        Capture the buffers and return; they are stored in the background. A byte a buffer says how: 0 copied now, 1 read until settle(), 2 read until the first write, 3 as 1 and refused when someone writes without it.
+        Capture the buffers and return; they are stored in the background. A byte a buffer says how: 0 copied now, 1 read until settle(), 2 read until the first write, 3 as 1 and refused when someone writes without it; plus 16: what is found unchanged is left out from then on, until someone writes there.
         """
     def warm_up(self, nbytes: int) -> None:
         """
@@ -320,9 +320,7 @@ class CheckpointReader:
         Fill a writable buffer from a region.
         """
     def read_regions(
-        self,
-        regions: collections.abc.Sequence[int],
-        buffers: collections.abc.Sequence[typing.Any],
+        self, regions: collections.abc.Sequence[int], buffers: collections.abc.Sequence[typing.Any]
     ) -> None:
         """
         Fill a writable buffer from each of these regions, all at once, on several cores.

@@ -377,7 +377,7 @@ for epoch in range(3):
 """
     source = read_source("/program.py", text)
     training = Training()
-    training.add(source)
+    training.add(rewrite(source))
     promises = {}
     for site in find_loops(rewrite(source)):
         promises[site.name] = training.promise(("/program.py", site.call_span))

@@ -45,13 +45,14 @@ class Regions:
     A region is a 1-D uint8 view of live memory (not a copy): what is written later is seen here.
     Two views of one storage, or a tensor and the NumPy array that shares its memory, meet in one
     region. ``own`` are the regions in torch's own memory, of this process alone; ``foreign`` those
-    that something else shows, too.
+    that something else shows, too; ``devices`` those that a device may write to.
     """
 
     def __init__(self) -> None:
         self.views: list[Bytes1D] = []
         self.own: set[int] = set()
         self.foreign: set[int] = set()
+        self.devices: set[int] = set()
         self._by_address: dict[tuple[int, int], int] = {}
         self._used: list[tuple[int, int]] = []
         self._own_at: dict[int, int] = {}

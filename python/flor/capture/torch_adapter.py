@@ -80,7 +80,10 @@ def _region(walker: Walker, obj: torch.Tensor) -> int:
     storage, regions = obj.untyped_storage(), walker.graph.regions
     known = len(regions.views)
     index = regions.lookup(storage.data_ptr(), storage.nbytes(), lambda: storage_view(obj))
-    if not _is_own(storage):
+    pinned = torch.cuda.is_initialized() and storage.device.type == "cpu" and storage.is_pinned()
+    if pinned:
+        regions.devices.add(index)
+    if pinned or not _is_own(storage):
         regions.foreign.add(index)
     elif index == known:
         regions.own.add(index)
@@ -88,13 +91,11 @@ def _region(walker: Walker, obj: torch.Tensor) -> int:
 
 
 def _is_own(storage: torch.UntypedStorage) -> bool:
-    """Whether torch allocated this memory, for this process and without devices that write to it.
+    """Whether torch allocated this memory, for this process.
 
     What came from NumPy, DLPack or a file can't be resized.
     """
-    if storage.device.type != "cpu" or not storage.resizable() or storage.is_shared():
-        return False
-    return not (torch.cuda.is_initialized() and storage.is_pinned())
+    return storage.device.type == "cpu" and storage.resizable() and not storage.is_shared()
 
 
 def owned_by_optimizers(objects: list[Any]) -> set[int]:

@@ -9,6 +9,9 @@ Contracts of a region (docs/decisions/0014-snapshots.md; ``cpp/snapshot/capture.
 - *tracked*: the same, and the system tells afterwards whether anyone wrote: exact or refused.
 - *protected*: read in the background until the first write, of which the system tells. Exact
   whoever writes. For memory of torch's own, where the system allows it.
+
+Besides, memory that two checkpoints found alike is *watched*, where the system tells of writes:
+as long as nobody writes it is neither copied nor hashed again. Not what a device may write to.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from flor.capture.regions import Regions
 
 EAGER, COOPERATIVE, PROTECTED, TRACKED = 0, 1, 2, 3
+WATCHED = 16
 CHOICES = ("auto", "eager", "cooperative", "tracked", "protected")
 VARIABLE = "FLOR_SNAPSHOT"
 
@@ -46,9 +50,18 @@ def choice(chosen: str | None = None) -> str:
 
 def contracts(regions: Regions, objects: list[Any], chosen: str) -> bytes:
     """Return the contract of each region, a byte each; ``objects`` are all that the walk met."""
-    if chosen == "eager" or not regions.own:
+    if chosen == "eager":
         return b""
     found = bytearray(len(regions.views))
+    _live(found, regions, objects, chosen)
+    if _core.can_track():
+        for index in range(len(found)):
+            found[index] |= 0 if index in regions.devices else WATCHED
+    return bytes(found)
+
+
+def _live(found: bytearray, regions: Regions, objects: list[Any], chosen: str) -> None:
+    """Say which regions are read from live memory, and until when."""
     protects = _core.can_protect()
     if protects and chosen != "tracked":
         for index in regions.own:
@@ -58,11 +71,10 @@ def contracts(regions: Regions, objects: list[Any], chosen: str) -> bytes:
         from flor.capture import torch_adapter
 
         alone = regions.own - regions.aliased()
-        for address in torch_adapter.owned_by_optimizers(objects):
+        for address in torch_adapter.owned_by_optimizers(objects) if alone else ():
             owned = regions.at(address)
             if owned in alone:
                 found[owned] = by_optimizers
-    return bytes(found)
 
 
 def watch(snapshotter: _core.Snapshotter) -> None:

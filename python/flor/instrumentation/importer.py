@@ -35,6 +35,8 @@ class Importer(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of one of the program's modules with a loader of ours, else None."""
+        if path is not None and not any(map(self._may_hold, path)):
+            return None  # in an installed package: most imports are, and are looked for again
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or type(spec.loader) is not SourceFileLoader or not spec.origin:
             return None
@@ -42,6 +44,9 @@ class Importer(MetaPathFinder):
             return None
         spec.loader = _Loader(fullname, spec.origin, self._compile)
         return spec
+
+    def _may_hold(self, folder: str) -> bool:
+        return not folder.startswith("/") or self._is_user_file(f"{folder}/any.py")
 
 
 class _Loader(SourceFileLoader):

@@ -49,19 +49,22 @@ def compile_loops(
     make: Make,
     added: Sequence[Span] = (),
     defined: Collection[str] = (),
+    rewritten: Source | None = None,
 ) -> CodeType:
-    """Return the code of a rewritten source.
+    """Return the code of a source whose loops are visible.
 
     ``make(site, suspends, counted, light)`` gives each SITE; see ``_core.LoopSite``. What counts is
     what a loop is without the ``added`` lines, those of probes: so it was in the run.
     ``added``: lines of probes, which are protected; ``defined``: names that the program defines.
+    ``rewritten``: the source as :func:`rewrite` returned it, used up here; None: done here.
     Warnings of the compiler about the program's own text are shown once, as Python does.
     """
     compile(source.text, filename, "exec", dont_inherit=True)
-    rewritten = rewrite(source)
+    rewritten = rewritten or rewrite(source)
     objects: dict[str, Any] = {}
     lazy = _suspending(rewritten.tree)
-    weights, recorded = weigh(source.tree), weigh(source.tree, added)
+    weights = weigh(source.tree)
+    recorded = weigh(source.tree, added) if added else weights
     for site in find_loops(rewritten):
         if site.call_span in lazy:
             light = weights[site.body[0]] == Weight.LIGHT

@@ -12,7 +12,6 @@ from typing import Any
 
 from flor.instrumentation.loops import find_loops, loop_statements
 from flor.instrumentation.nodes import Named, identifiers, used_name
-from flor.instrumentation.rewrite import rewrite
 from flor.instrumentation.source import Source
 
 TRAINS = {"step", "backward", "fit", "partial_fit", "minimize", "train_step", "training_step"}
@@ -41,10 +40,9 @@ class Training:
         self._loops: dict[Any, Uses] = {}
         self._promises: dict[Any, int] = {}
 
-    def add(self, source: Source) -> None:
-        """Take over the functions and loops of a file."""
+    def add(self, rewritten: Source) -> None:
+        """Take over the functions and loops of a file whose loops are visible."""
         self._promises.clear()
-        rewritten = rewrite(source)
         for node in ast.walk(rewritten.tree):
             if isinstance(node, Named | ast.ClassDef):
                 self._bodies.setdefault(node.name, Uses()).add(node)
@@ -52,7 +50,7 @@ class Training:
         for site in find_loops(rewritten):
             statement = statements.get(site.call_span)
             if statement is not None:
-                self._loops.setdefault((source.path, site.call_span), Uses()).add(statement)
+                self._loops.setdefault((rewritten.path, site.call_span), Uses()).add(statement)
 
     def promise(self, key: Any) -> int:
         """Return 2 for a loop that may train, 1 for one that may only log, else 0.

@@ -26,7 +26,7 @@ from flor.instrumentation.functions import check_current, counterpart
 from flor.instrumentation.importer import Importer
 from flor.instrumentation.loops import LoopSite, find_loops
 from flor.instrumentation.program import calls_instrument
-from flor.instrumentation.rewrite import compile_loops
+from flor.instrumentation.rewrite import compile_loops, rewrite
 from flor.instrumentation.source import Source, read_source
 from flor.instrumentation.training import Training
 from flor.recording.loops import known_length
@@ -73,13 +73,14 @@ class Programs:
             source = self.read(path)
         except SourceError:
             return None
-        self.training.add(source)
+        rewritten = rewrite(source)
+        self.training.add(rewritten)
 
         def make(site: LoopSite, suspends: bool, counted: int, light: bool) -> _core.LoopSite:
             key = (path, site.call_span)
             return _core.LoopSite(site.name or "loop", key, suspends, counted, light)
 
-        return compile_loops(source, path, make)
+        return compile_loops(source, path, make, rewritten=rewritten)
 
 
 @dataclass

@@ -67,7 +67,7 @@ class Images:
         tell: Callable[[str], None],
         save: Callable[[], None],
     ) -> None:
-        self._root = str(root)
+        self._root, self._inside = str(root), f"{root}/"
         self._entries = {e["path"]: e for e in entries if "ref" not in e}
         self._budget = budget
         self._left = budget - sum(e["bytes"] for e in entries if "ref" in e)
@@ -125,8 +125,12 @@ class Images:
             return
         if flags & _WRITES:
             self._changing(path)
-        else:
+        elif not (isinstance(path, str) and self._is_of_system(path)):
             self._reading(path)
+
+    def _is_of_system(self, path: str) -> bool:
+        """Whether a path is Python's own or the system's: thousands, as packages are imported."""
+        return path.startswith(_SYSTEM) and not path.startswith(self._inside)
 
     def _changing(self, path: Any) -> None:
         entry = self._entries.get(self._name(path)) if self._entries else None
