@@ -1,0 +1,132 @@
+"""What reading and computing will take: estimates, put right by what earlier ones took.
+
+The store estimates a read from chunks, bytes, and rates that it learns; a computation a rerun from
+what its steps took. Both err by an overhead and by a factor, which change with the machine. So
+seconds = a + b · estimate, fitted per layer, and per code or model for layers that are new, with
+weights 1/seconds²: relative errors count. Old measurements fade. MISTIQUE, section 5.1, calls the
+costs t_read and t_rerun.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flor.intermediate.computation import Computation
+from flor.intermediate.ledger import Ledger
+
+if TYPE_CHECKING:
+    from flor.intermediate.kept import Kept
+    from flor.intermediate.selection import Selection
+
+FADE = 0.9
+FLOOR = 1e-6  # seconds: no estimate is smaller
+ALIKE = 0.05  # estimates of less relative variance tell nothing of a slope
+OVERHEAD = 0.01  # seconds above such estimates that are taken for an overhead, more for a factor
+
+
+@dataclass
+class Fit:
+    """Weighted sums of (1, estimate, seconds), and the line through them."""
+
+    sums: list[float] = field(default_factory=lambda: [0.0] * 5)  # w, wx, wxx, wy, wxy
+
+    def add(self, estimate: float, seconds: float) -> None:
+        """Take a measurement in."""
+        weight = 1.0 / max(seconds, FLOOR) ** 2
+        terms = (1.0, estimate, estimate**2, seconds, estimate * seconds)
+        new = [weight * term for term in terms]
+        self.sums = [FADE * old + one for old, one in zip(self.sums, new, strict=True)]
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return self.sums[0] > 0
+
+    def line(self) -> tuple[float, float]:
+        """Return (a, b), neither negative: a line that falls would predict nonsense."""
+        w, wx, wxx, wy, wxy = self.sums
+        spread = w * wxx - wx * wx
+        if spread > ALIKE * w * wxx:
+            b = (w * wxy - wx * wy) / spread
+            a = (wy - b * wx) / w
+            if b < 0:
+                return wy / w, 0.0
+            if a >= 0:
+                return a, b
+        elif 0 <= wy - wx <= OVERHEAD * w:
+            return (wy - wx) / w, 1.0
+        return 0.0, wxy / wxx if wxx else 1.0
+
+    def predict(self, estimate: float) -> float:
+        """Return the seconds that an estimate stands for."""
+        if math.isinf(estimate):
+            return estimate
+        a, b = self.line()
+        return max(a + b * estimate, FLOOR)
+
+
+class Costs:
+    """Predicted seconds of reads and reruns. Thread-safe."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._fits: dict[str, Fit] = {}
+
+    def read(self, kept: Kept, rows: Any, selection: Selection, way: str = "read") -> float:
+        """Return the seconds of reading some units of these row ids, None for all.
+
+        ``way``: also ``bounds``, which works on what it reads.
+        """
+        return self._predict(_read_names(kept, way), kept.estimate(rows, selection.asked))
+
+    def rerun(self, computation: Computation, layer: str, count: int, given: Set[str]) -> float:
+        """Return the seconds of computing a layer for ``count`` rows from these ancestors."""
+        names = _rerun_names(computation, layer)
+        return self._predict(names, computation.seconds(layer, count, given))
+
+    def observe_read(self, kept: Kept, way: str, estimate: float, seconds: float) -> None:
+        """Learn that a read that the store had estimated so took so many seconds."""
+        self._observe(_read_names(kept, way), estimate, seconds)
+
+    def observe_rerun(
+        self, computation: Computation, layer: str, estimate: float, seconds: float
+    ) -> None:
+        """Learn that a rerun that the computation had estimated so took so many seconds."""
+        self._observe(_rerun_names(computation, layer), estimate, seconds)
+
+    def _observe(self, names: tuple[str, ...], estimate: float, seconds: float) -> None:
+        with self._lock:
+            for name in names:
+                fit = self._fit(name)
+                fit.add(estimate, seconds)
+                self._ledger.remember_sums(name, fit.sums)
+
+    def _predict(self, names: tuple[str, ...], estimate: float) -> float:
+        with self._lock:
+            for name in names:
+                fit = self._fit(name)
+                if fit.known:
+                    return fit.predict(estimate)
+        return max(estimate, FLOOR)
+
+    def _fit(self, name: str) -> Fit:
+        if name not in self._fits:
+            sums = self._ledger.sums(name)
+            self._fits[name] = Fit() if sums is None else Fit(sums)
+        return self._fits[name]
+
+
+def _read_names(kept: Kept, way: str) -> tuple[str, ...]:
+    """Return the fits of a read: this layer's, then its code's."""
+    return (f"{way} {kept.code} {kept.key.model} {kept.key.layer}", f"{way} {kept.code}")
+
+
+def _rerun_names(computation: Computation, layer: str) -> tuple[str, ...]:
+    """Return the fits of a rerun: this layer's, then its model's."""
+    model = computation.key(layer).model
+    return (f"rerun {model} {layer}", f"rerun {model}")
