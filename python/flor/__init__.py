@@ -17,6 +17,7 @@ from flor.errors import FlorError
 if TYPE_CHECKING:
     from flor.checkpointer import Checkpointer
     from flor.handle import Store
+    from flor.intermediate.api import intermediates
     from flor.logger import Logger
     from flor.query import Table
     from flor.recording.checkpointing import checkpointing
@@ -30,6 +31,7 @@ __all__ = [
     "arg",
     "checkpointing",
     "instrument",
+    "intermediates",
     "load",
     "log",
     "logs",
@@ -46,6 +48,7 @@ _LAZY = {
     "Logger": "flor.logger",
     "Store": "flor.handle",
     "checkpointing": "flor.recording.checkpointing",
+    "intermediates": "flor.intermediate.api",
 }
 
 log = _core.log

@@ -22,6 +22,11 @@ def _is_installed(path: str) -> bool:
     return "site-packages" in path or "dist-packages" in path
 
 
+def is_installed(path: str | None) -> bool:
+    """Whether a file is of an installed package, the standard library or flor; None: built in."""
+    return path is None or _is_installed(path) or path.startswith((_OURS, *_SYSTEM))
+
+
 class UserCode:
     """The user's program: ``__main__`` and the modules below the folder of its script.
 

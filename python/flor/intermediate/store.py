@@ -159,6 +159,11 @@ class IntermediateStore:
         """How often, and how many seconds, writers waited for room."""
         return self._behind.waits, self._behind.waited_seconds
 
+    @property
+    def background_seconds(self) -> float:
+        """Processor time that writing behind has taken."""
+        return self._behind.busy_seconds
+
     def close(self) -> None:
         """Abort what was not committed and end all use. A second call does nothing."""
         with self._lock:

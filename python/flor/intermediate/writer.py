@@ -32,11 +32,13 @@ class WriteBehind:
     """One thread that encodes and stores, and a bound on the bytes that wait for it.
 
     ``waits``, ``waited_seconds``: how often and how long a writer waited for room.
+    ``busy_seconds``: processor time of the thread's jobs.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.waits, self.waited_seconds, self.in_flight = 0, 0.0, 0
+        self.busy_seconds = 0.0
         self._room = threading.Condition()
         self._thread = ThreadPoolExecutor(1, "flor-intermediates")
 
@@ -51,9 +53,16 @@ class WriteBehind:
                 self.waits += 1
                 self.waited_seconds += time.perf_counter() - began
             self.in_flight += nbytes
-        future = self._thread.submit(job)
+        future = self._thread.submit(self._timed, job)
         future.add_done_callback(lambda _done: self._release(nbytes))
         return future
+
+    def _timed(self, job: Callable[[], list[ChunkRow]]) -> list[ChunkRow]:
+        begun = time.thread_time()
+        try:
+            return job()
+        finally:
+            self.busy_seconds += time.thread_time() - begun
 
     def _release(self, nbytes: int) -> None:
         with self._room:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,14 +83,23 @@ def fork(
     _go_to(recorded, index, plan)
 
 
-def shell(store: Path | None, run: str, at: dict[str, int] | None) -> NoReturn:
-    """Become the process that opens a state of a run; raises FlorError."""
+def shell(
+    store: Path | None, run: str, at: dict[str, int] | None, allow: Sequence[Path] = ()
+) -> NoReturn:
+    """Become the process that opens a state of a run; raises FlorError.
+
+    ``allow``: folders that it may write to, beside its own.
+    """
     layout = StoreLayout.open(store)
     recorded = _one_process(layout, run)
     if at is None and recorded.main_loop is not None:
         at = {recorded.main_loop: max(recorded.ends, default=-1)}
     index = _require_iteration(recorded, at or {})
-    plan = {"verb": "shell", "failed": f"run {recorded.run} can't be opened there", "allow": []}
+    plan = {
+        "verb": "shell",
+        "failed": f"run {recorded.run} can't be opened there",
+        "allow": [str(path.absolute()) for path in allow],
+    }
     _go_to(recorded, index, plan)
 
 
