@@ -127,10 +127,10 @@ def test_what_was_learned_outlives_the_process(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     costs, network = Costs(ledger), Network()
     for _ in range(3):
-        costs.observe_rerun(network, "maps", network.seconds("maps", 300, set()), 5.0)
+        costs.observe(costs.rerun(network, "maps", 300, frozenset()), 5.0)
     ledger.close()
     again = Costs(Ledger(tmp_path / "ledger"))
-    assert again.rerun(network, "maps", 300, frozenset()) == pytest.approx(5.0, rel=0.01)
+    assert again.rerun(network, "maps", 300, frozenset()).seconds == pytest.approx(5.0, rel=0.01)
 
 
 def test_interest_halves():

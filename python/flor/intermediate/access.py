@@ -50,7 +50,6 @@ class Access:
     def stream(self, plan: Plan) -> Iterator[dict[str, Answer]]:
         """Yield the same in pieces of some rows, so that memory stays bounded."""
         spent = [0.0] * len(plan.steps)
-        estimates = [self._estimate(step) for step in plan.steps]
         chunks = self._chunks(plan)
         offer = self.materializer.offer(plan) if self.materializer is not None else None
         try:
@@ -63,19 +62,21 @@ class Access:
             if offer is not None:
                 offer.drop()
             raise
-        for step, seconds, estimate in zip(plan.steps, spent, estimates, strict=True):
-            step.actual = seconds
-            self._learn(step, estimate, seconds)
+        for step, seconds in zip(plan.steps, spent, strict=True):
+            self._done(step, seconds)
         if offer is not None:
             offer.finish(sum(spent))
 
     @contextmanager
     def measured(self, step: Step) -> Iterator[None]:
         """Time a step that the caller carries out, and learn from it."""
-        estimate, start = self._estimate(step), time.perf_counter()
+        start = time.perf_counter()
         yield
-        step.actual = time.perf_counter() - start
-        self._learn(step, estimate, step.actual)
+        self._done(step, time.perf_counter() - start)
+
+    def _done(self, step: Step, seconds: float) -> None:
+        step.actual = seconds
+        self.planner.costs.observe(step.price, seconds)
 
     def _piece(
         self, plan: Plan, rows: tuple[Rows] | None, spent: list[float], offer: Offer | None
@@ -129,19 +130,6 @@ class Access:
                 return False
         total = len(self.rows.ids)
         return all(step.kept is None or step.kept.rows == total for step in plan.steps)
-
-    def _estimate(self, step: Step) -> float:
-        """Return what store or computation say now: doing it may teach them otherwise."""
-        if step.kept is not None:
-            return step.kept.estimate(step.rows, step.selection.asked)
-        return self.planner.computation.seconds(step.layer, step.count, frozenset(step.given))
-
-    def _learn(self, step: Step, estimate: float, seconds: float) -> None:
-        costs = self.planner.costs
-        if step.kept is not None:
-            costs.observe_read(step.kept, step.way, estimate, seconds)
-        else:
-            costs.observe_rerun(self.planner.computation, step.layer, estimate, seconds)
 
 
 def read_units(kept: Kept, rows: Rows, selection: Selection, total: int) -> Answer:

@@ -69,6 +69,15 @@ class Fit:
         return max(a + b * estimate, FLOOR)
 
 
+@dataclass(frozen=True)
+class Price:
+    """Predicted seconds, what they were predicted from, and the fits that learn of the outcome."""
+
+    seconds: float
+    estimate: float
+    names: tuple[str, ...]
+
+
 class Costs:
     """Predicted seconds of reads and reruns. Thread-safe."""
 
@@ -77,56 +86,36 @@ class Costs:
         self._lock = threading.Lock()
         self._fits: dict[str, Fit] = {}
 
-    def read(self, kept: Kept, rows: Any, selection: Selection, way: str = "read") -> float:
-        """Return the seconds of reading some units of these row ids, None for all.
+    def read(self, kept: Kept, rows: Any, selection: Selection, way: str = "read") -> Price:
+        """Return the price of reading some units of these row ids, None for all.
 
         ``way``: also ``bounds``, which works on what it reads.
         """
-        return self._predict(_read_names(kept, way), kept.estimate(rows, selection.asked))
+        key, code = kept.key, f"{way} {kept.code}"
+        names = (f"{code} {key.model} {key.layer}", code)
+        return self._price(names, kept.estimate(rows, selection.asked))
 
-    def rerun(self, computation: Computation, layer: str, count: int, given: Set[str]) -> float:
-        """Return the seconds of computing a layer for ``count`` rows from these ancestors."""
-        names = _rerun_names(computation, layer)
-        return self._predict(names, computation.seconds(layer, count, given))
+    def rerun(self, computation: Computation, layer: str, count: int, given: Set[str]) -> Price:
+        """Return the price of computing a layer for ``count`` rows from these ancestors."""
+        model = f"rerun {computation.key(layer).model}"
+        return self._price((f"{model} {layer}", model), computation.seconds(layer, count, given))
 
-    def observe_read(self, kept: Kept, way: str, estimate: float, seconds: float) -> None:
-        """Learn that a read that the store had estimated so took so many seconds."""
-        self._observe(_read_names(kept, way), estimate, seconds)
-
-    def observe_rerun(
-        self, computation: Computation, layer: str, estimate: float, seconds: float
-    ) -> None:
-        """Learn that a rerun that the computation had estimated so took so many seconds."""
-        self._observe(_rerun_names(computation, layer), estimate, seconds)
-
-    def _observe(self, names: tuple[str, ...], estimate: float, seconds: float) -> None:
+    def observe(self, price: Price, seconds: float) -> None:
+        """Learn that what had that price took so many seconds."""
         with self._lock:
-            for name in names:
+            for name in price.names:
                 fit = self._fit(name)
-                fit.add(estimate, seconds)
+                fit.add(price.estimate, seconds)
                 self._ledger.remember_sums(name, fit.sums)
 
-    def _predict(self, names: tuple[str, ...], estimate: float) -> float:
+    def _price(self, names: tuple[str, ...], estimate: float) -> Price:
         with self._lock:
-            for name in names:
-                fit = self._fit(name)
-                if fit.known:
-                    return fit.predict(estimate)
-        return max(estimate, FLOOR)
+            fits = [fit for fit in map(self._fit, names) if fit.known]
+        seconds = fits[0].predict(estimate) if fits else max(estimate, FLOOR)
+        return Price(seconds, estimate, names)
 
     def _fit(self, name: str) -> Fit:
         if name not in self._fits:
             sums = self._ledger.sums(name)
             self._fits[name] = Fit() if sums is None else Fit(sums)
         return self._fits[name]
-
-
-def _read_names(kept: Kept, way: str) -> tuple[str, ...]:
-    """Return the fits of a read: this layer's, then its code's."""
-    return (f"{way} {kept.code} {kept.key.model} {kept.key.layer}", f"{way} {kept.code}")
-
-
-def _rerun_names(computation: Computation, layer: str) -> tuple[str, ...]:
-    """Return the fits of a rerun: this layer's, then its model's."""
-    model = computation.key(layer).model
-    return (f"rerun {model} {layer}", f"rerun {model}")

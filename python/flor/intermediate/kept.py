@@ -111,8 +111,10 @@ class Kept:
 
     def estimate(self, rows: Any = None, units: Any = None) -> float:
         """Return how many seconds :meth:`read` should take, by rates measured before."""
-        places = self._places(rows)
-        blocks = np.unique(self._block_of(places)) if len(places) else np.zeros(0, np.int64)
+        if rows is None:
+            blocks = np.arange(len(self._block_rows))
+        else:
+            blocks = np.unique(self._block_of(self._places(rows)))
         if self.form.unit_shape is None:
             parts = len(self._named(units))
             nbytes = sum(self.form.parts[p].row_bytes for p in self._named(units))

@@ -7,10 +7,13 @@ Thread-safe; a store may be used by several processes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
 import threading
+import time
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +21,7 @@ from flor.intermediate.forms import Key
 
 # After so many queries the interest in something not asked again has halved.
 HALF_LIFE = 100
+FLUSH_SECONDS = 1.0
 
 _TABLES = """
 create table if not exists plan_rates (name text primary key, sums text not null);
@@ -45,24 +49,32 @@ class Ledger:
         if path is not None:  # what is learned may be lost with the power; no query waits for it
             self._db.execute("pragma synchronous = off")
         self._db.executescript(_TABLES)
+        self._pending: dict[str, list[float]] = {}
+        self._flushed = time.monotonic()
+        # Also when the process ends without close().
+        self._end = weakref.finalize(self, _flush, self._db, self._pending)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Write what is pending and close the connection. A second call does nothing."""
         with self._lock:
+            self._end()
             self._db.close()
 
     def sums(self, name: str) -> list[float] | None:
         """Return the sums of a fit, None where nothing was measured yet."""
         with self._lock:
+            if name in self._pending:
+                return self._pending[name]
             row = self._db.execute("select sums from plan_rates where name = ?", [name]).fetchone()
         return None if row is None else json.loads(row[0])
 
     def remember_sums(self, name: str, sums: list[float]) -> None:
-        """Keep the sums of a fit."""
+        """Keep the sums of a fit; written once a second, and when the process ends."""
         with self._lock:
-            self._db.execute(
-                "insert or replace into plan_rates values (?, ?)", [name, json.dumps(sums)]
-            )
+            self._pending[name] = sums
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                _flush(self._db, self._pending)
+                self._flushed = time.monotonic()
 
     def asked(self, key: Key, units: Iterable[str]) -> None:
         """Count a query of these units of an intermediate."""
@@ -109,6 +121,13 @@ class Ledger:
             "select weight, at from plan_interest where name = ? and unit = ?", [name, unit]
         ).fetchone()
         return 0.0 if row is None else float(row[0]) * 0.5 ** ((now - row[1]) / HALF_LIFE)
+
+
+def _flush(db: sqlite3.Connection, pending: dict[str, list[float]]) -> None:
+    rows = [(name, json.dumps(sums)) for name, sums in pending.items()]
+    with contextlib.suppress(sqlite3.Error):  # learned again by the next one
+        db.executemany("insert or replace into plan_rates values (?, ?)", rows)
+    pending.clear()
 
 
 def name_of(key: Key) -> str:

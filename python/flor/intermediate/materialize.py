@@ -76,6 +76,7 @@ class Materializer:
         self.costs = costs
         self.ledger = ledger
         self.policy = policy
+        self._adaptive: dict[int, Kept] | None = None
 
     def offer(self, plan: Plan) -> Offer | None:
         """Return what takes the results of a plan's reruns; None where nothing will be kept.
@@ -105,25 +106,38 @@ class Materializer:
             return 0.0
         return saved * interest / nbytes if nbytes > 0 else math.inf
 
-    def kept(self) -> list[Kept]:
-        """Return what was kept adaptively, of all models in the store."""
-        return [one for one in self.store.find() if one.labels.get(ADAPTIVE)]
+    def kept(self) -> dict[int, Kept]:
+        """Return what was kept adaptively, of all models in the store, by number.
+
+        Looked up once: of what other processes keep meanwhile the next one knows.
+        """
+        if self._adaptive is None:
+            found = self.store.find()
+            self._adaptive = {one.number: one for one in found if one.labels.get(ADAPTIVE)}
+        return self._adaptive
 
     def make_room(self) -> None:
-        """Remove adaptive copies of the least γ until the budget holds."""
-        if self.policy.budget is None:
-            return
-        copies = sorted(self.kept(), key=self.worth)
-        total = sum(one.nbytes for one in copies)
-        for one in copies:
-            if total <= self.policy.budget:
-                return
+        """Keep the adaptive copies of the largest γ that fit the budget, remove the others."""
+        stay = {one.number for one in self._staying()}
+        for one in [copy for copy in self.kept().values() if copy.number not in stay]:
             self.store.remove(one)
-            total -= one.nbytes
+            del self.kept()[one.number]
             self.ledger.decide(
                 one.key, "dropped", bytes=one.nbytes, gamma=self.worth(one), code=one.code,
-                because="the budget is used up, and this saved the least per byte",
+                because=f"what saves more per byte fills the budget of {self.policy.budget} bytes",
             )  # fmt: skip
+
+    def _staying(self) -> list[Kept]:
+        """Return the copies that stay, of the largest γ first."""
+        copies = sorted(self.kept().values(), key=self.worth, reverse=True)
+        if self.policy.budget is None:
+            return copies
+        room, found = self.policy.budget, []
+        for one in copies:
+            if one.nbytes <= room:
+                room -= one.nbytes
+                found.append(one)
+        return found
 
     def worth(self, kept: Kept) -> float:
         """Return γ of a copy as it stands now."""
@@ -160,9 +174,9 @@ class Materializer:
         return Draft(key, want, form, code)
 
     def _fits(self, gamma: float, nbytes: float) -> bool:
-        """Return whether there is room beside all adaptive copies that are worth more."""
+        """Return whether there is room beside the copies that stay and are worth more."""
         assert self.policy.budget is not None
-        better = sum(one.nbytes for one in self.kept() if self.worth(one) >= gamma)
+        better = sum(one.nbytes for one in self._staying() if self.worth(one) >= gamma)
         return better + nbytes <= self.policy.budget
 
     def _reading(self, nbytes: float) -> float:
@@ -247,6 +261,7 @@ class Offer:
             return
         kept = draft.writer.commit(seconds=seconds / len(self._drafts))
         owner = self._owner
+        owner.kept()[kept.number] = kept
         owner.learn_ratio(draft.key, draft.code, kept.nbytes, draft.rows * draft.form.row_bytes)
         owner.ledger.decide(
             draft.key, "kept", gamma=owner.worth(kept), bytes=kept.nbytes, code=kept.code,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from flor.errors import InvalidError
 from flor.intermediate.computation import Computation
-from flor.intermediate.cost import Costs
+from flor.intermediate.cost import Costs, Price
 from flor.intermediate.cut import Choice, choose
 from flor.intermediate.forms import Form
 from flor.intermediate.selection import Selection, select
@@ -47,8 +47,8 @@ class Want:
 class Step:
     """One act of a plan.
 
-    ``rows``: row ids, None for all; ``count``: how many. ``seconds``: predicted; ``actual``: what
-    it took, None before. ``given``: layers of earlier steps that a rerun begins at. A step by
+    ``rows``: row ids, None for all; ``count``: how many. ``price``: predicted; ``actual``: seconds
+    that it took, None before. ``given``: layers of earlier steps that a rerun begins at. A step by
     bounds reads a lossy copy; the steps after it get the rows that it leaves undecided.
     """
 
@@ -56,11 +56,16 @@ class Step:
     layer: str
     rows: NDArray[Any] | None
     count: int
-    seconds: float
+    price: Price
     selection: Selection
     kept: Kept | None = None
     given: tuple[str, ...] = ()
     actual: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Predicted."""
+        return self.price.seconds
 
 
 @dataclass
@@ -181,10 +186,10 @@ class Planner:
 
     def cheapest(
         self, copies: Sequence[Kept], want: Want, rows: NDArray[Any] | None, way: str = "read"
-    ) -> tuple[Kept, float] | None:
-        """Return the copy that is read fastest, and its seconds."""
+    ) -> tuple[Kept, Price] | None:
+        """Return the copy that is read fastest, and its price."""
         priced = [(kept, self.costs.read(kept, rows, want.selection, way)) for kept in copies]
-        return min(priced, key=lambda one: one[1], default=None)
+        return min(priced, key=lambda one: one[1].seconds, default=None)
 
     def _read(self, want: Want, rows: NDArray[Any] | None) -> Step | None:
         count = self.count(rows)
@@ -200,7 +205,7 @@ class Planner:
         if step is None or step.seconds > own:
             return None
         rerun = self.costs.rerun(self.computation, want.layer, batch, frozenset())
-        return Plan((want,), rows, [step], [("rerun from the input", rerun)])
+        return Plan((want,), rows, [step], [("rerun from the input", rerun.seconds)])
 
     def _graph(
         self, wanted: dict[str, Want], rows: NDArray[Any] | None, taken: NDArray[Any] | None
@@ -219,7 +224,7 @@ class Planner:
         return _Graph(parents, {k: v for k, v in reads.items() if v is not None}, compute, taken)
 
     def _step(self, layer: str, count: int, parents: Sequence[str]) -> float:
-        return self.costs.rerun(self.computation, layer, count, frozenset(parents))
+        return self.costs.rerun(self.computation, layer, count, frozenset(parents)).seconds
 
     def _ancestors(self, layers: Any) -> dict[str, Sequence[str]]:
         found: dict[str, Sequence[str]] = {}
@@ -253,9 +258,9 @@ class Planner:
         for layer in sorted(made, key=lambda one: order.get(one, -1)):
             given = _frontier(layer, graph.parents, computed, made)
             reads |= {name: graph.reads[name] for name in given if name not in computed}
-            seconds = self.costs.rerun(self.computation, layer, count, frozenset(given))
+            price = self.costs.rerun(self.computation, layer, count, frozenset(given))
             whole = self.want(layer).selection
-            reruns.append(Step("rerun", layer, graph.taken, count, seconds, whole, given=given))
+            reruns.append(Step("rerun", layer, graph.taken, count, price, whole, given=given))
         return [*reads.values(), *reruns]
 
     def _others(
@@ -265,8 +270,8 @@ class Planner:
         found = []
         if any(step.way == "read" or step.given for step in plan.steps):
             count, nothing = self.count(graph.taken), frozenset[str]()
-            costs = (self.costs.rerun(self.computation, name, count, nothing) for name in wanted)
-            found.append(("rerun from the input", sum(costs)))
+            prices = [self.costs.rerun(self.computation, name, count, nothing) for name in wanted]
+            found.append(("rerun from the input", sum(one.seconds for one in prices)))
         if any(step.way == "rerun" for step in plan.steps) and wanted.keys() <= graph.reads.keys():
             found.append(("read", sum(graph.reads[layer].seconds for layer in wanted)))
         return found

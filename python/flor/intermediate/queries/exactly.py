@@ -59,14 +59,14 @@ def _bounded_plan(
     best = planner.cheapest(copies, want, ids, "bounds")
     if best is None or count == 0:
         return None
-    kept, seconds = best
+    kept, price = best
     open_rows = min(count, max(expected, round(_part(access, want.layer, what) * count)))
     every = access.rows.ids if ids is None else ids
     sample = every[np.linspace(0, count - 1, open_rows).astype(np.int64)]
     fetch = planner.possible([want], sample)
     if fetch is None:
         return None
-    first = Step("bounds", want.layer, ids, count, seconds, want.selection, kept)
+    first = Step("bounds", want.layer, ids, count, price, want.selection, kept)
     return Plan((want,), ids, [first, *fetch.steps], kind=what)
 
 
