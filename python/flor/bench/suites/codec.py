@@ -14,7 +14,7 @@ from flor import _core
 from flor.bench.apart import apart
 from flor.bench.harness import BenchError, Experiment, Figure, Figures
 from flor.bench.peers import Peer
-from flor.bench.suites import Plan, codec_peers
+from flor.bench.suites import Plan, codec_lossy, codec_peers
 from flor.bench.suites.codec_peers import Codec
 
 QUESTION = "How small does a checkpoint get beside the one before, and how fast?"
@@ -147,6 +147,7 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
         "bf16": "Late in a training, bfloat16",
     }
     last = "By choice with loss"
+    yield from successive(plan)
     if not any(plan.wants(title) for title in (*titles.values(), last)):
         return
     from flor.bench.workloads import QUICK, SMALL
@@ -189,3 +190,34 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
             base="flor fp16",
             states=states,
         )
+
+
+def successive(plan: Plan) -> Iterator[Experiment]:
+    """Yield the lossy experiment over many states."""
+    count = 10 if plan.quick else 100
+    title = f"{count} successive states, with loss"
+    if not plan.wants(title):
+        return
+    from flor.bench.workloads import QUICK, SMALL
+
+    yield plan.experiment(
+        title,
+        f"Late weights, {codec_lossy.SPACING} steps apart. loss off: of the last state's "
+        "evaluation, decoded against exact.",
+        [
+            Figure("ratio", "raw / stored", lower=False),
+            Figure("encode", "MB/s", lower=False),
+            Figure("largest error", "1e-6, over all states"),
+            Figure("stated", "1e-6, the largest error as stated"),
+            Figure("loss off", "1e-6"),
+        ],
+        [
+            Peer(f"flor {kind}", codec_lossy.hundred, "torch", given={"kind": kind}, ours=True)
+            for kind in ("fp16", "int8", "int4")
+        ],
+        (1, 1),
+        base="flor fp16",
+        size=QUICK if plan.quick else SMALL,
+        steps=20 if plan.quick else 500,
+        count=count,
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 from flor.bench.harness import Experiment, Figure, Figures
 from flor.bench.peers import Peer
-from flor.bench.suites import Plan
+from flor.bench.suites import Plan, snapshot_frozen
 
 QUESTION = "What does a checkpoint cost a training of a transformer with AdamW?"
 UNFAIR = """
@@ -203,3 +203,4 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
             every=10,
             count=2 if plan.quick else 4,
         )
+    yield from snapshot_frozen.experiments(plan)
