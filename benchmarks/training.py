@@ -38,8 +38,8 @@ class Program:
 
 TRAINING = (
     Program("byte_transformer", ("--epochs", "20"), ("--steps", "10", "--epochs", "3")),
-    Program("digits_convnet", ("--epochs", "40"), ("--epochs", "3")),
-    Program("numpy_network", ("800",), ("40",)),
+    Program("digits_convnet", ("--epochs", "130"), ("--epochs", "3")),
+    Program("numpy_network", ("2400",), ("40",)),
     Program("large_table", ("--epochs", "300"), ("--rows", "40000", "--epochs", "10")),
     Program("cart_pole", ("230",), ("30",), "episode"),
 )

@@ -37,19 +37,23 @@ std::vector<ChunkPlace> ChunkStore::places_or_refresh(const ChunkId& id) {
   return places_of(id);
 }
 
-HeldBytes ChunkStore::stored_bytes(const ChunkPlace& place) {
-  const auto file = pack(place.pack);
-  auto mapping = file->covering(place.end());
-  const Bytes bytes = mapping->bytes().subspan(place.offset, place.stored_bytes);
-  const std::uint64_t found = checksum64(bytes);
-  if (found != place.checksum)
-    throw Error(ErrorKind::kCorrupt, "chunk " + to_text(place.id) + " fails its checksum",
-                file->path(), static_cast<std::int64_t>(place.offset),
-                to_hex({place.checksum, 0}).substr(16), to_hex({found, 0}).substr(16));
-  return {bytes, std::move(mapping)};
+HeldBytes ChunkStore::mapped_bytes(const ChunkPlace& place) {
+  auto mapping = pack(place.pack)->covering(place.end());
+  return {mapping->bytes().subspan(place.offset, place.stored_bytes), std::move(mapping)};
 }
 
-void ChunkStore::decode_place(const ChunkPlace& place, Bytes stored, MutableBytes out, int depth) {
+HeldBytes ChunkStore::stored_bytes(const ChunkPlace& place) {
+  HeldBytes held = mapped_bytes(place);
+  const std::uint64_t found = checksum64(held.bytes);
+  if (found != place.checksum)
+    throw Error(ErrorKind::kCorrupt, "chunk " + to_text(place.id) + " fails its checksum",
+                pack(place.pack)->path(), static_cast<std::int64_t>(place.offset),
+                to_hex({place.checksum, 0}).substr(16), to_hex({found, 0}).substr(16));
+  return held;
+}
+
+void ChunkStore::decode_place(const ChunkPlace& place, Bytes stored, MutableBytes out, int depth,
+                              Proof proof) {
   if (place.codec != static_cast<std::uint8_t>(Codec::kDelta))
     return decode(static_cast<Codec>(place.codec), stored, out);
   if (depth >= kMaxDeltaDepth)
@@ -60,7 +64,7 @@ void ChunkStore::decode_place(const ChunkPlace& place, Bytes stored, MutableByte
   const std::unique_ptr<std::byte[]> memory(new std::byte[out.size()]);
   const MutableBytes base{memory.get(), out.size()};
   try {
-    read_chunk(base_id, place.raw_bytes, 0, base, depth + 1);
+    read_chunk(base_id, place.raw_bytes, 0, base, depth + 1, proof);
   } catch (const Error& error) {
     throw Error(ErrorKind::kCorrupt, "it is a difference to " + to_text(base_id) +
                                          ", which can't be read: " + error.message());
@@ -68,10 +72,12 @@ void ChunkStore::decode_place(const ChunkPlace& place, Bytes stored, MutableByte
   decode_planes(delta_body(stored), base, out);
 }
 
-void ChunkStore::read_place(const ChunkPlace& place, MutableBytes out, int depth) {
-  const HeldBytes stored = stored_bytes(place);
+void ChunkStore::read_place(const ChunkPlace& place, MutableBytes out, int depth, Proof proof) {
+  // Raw bytes have no other proof, where they are not a base.
+  const bool named = proof == Proof::kName && (place.codec != 0 || depth > 0);
+  const HeldBytes stored = named ? mapped_bytes(place) : stored_bytes(place);
   try {
-    decode_place(place, stored.bytes, out, depth);
+    decode_place(place, stored.bytes, out, depth, proof);
     // Raw bytes were proved by their checksum; a base is proved with what is a difference to it.
     if (place.codec == 0 || depth > 0) return;
     if (const Hash128 found = options_.hash(out, place.id.salt); found != place.id.hash)
@@ -85,21 +91,21 @@ void ChunkStore::read_place(const ChunkPlace& place, MutableBytes out, int depth
 }
 
 void ChunkStore::read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from,
-                            MutableBytes out, int depth) {
+                            MutableBytes out, int depth, Proof proof) {
   with_place(id, [&](const ChunkPlace& place) {
     if (place.raw_bytes != raw_bytes)
       throw Error(ErrorKind::kCorrupt,
                   "chunk " + to_text(id) + " has another length than its user says",
                   pack(place.pack)->path(), static_cast<std::int64_t>(place.offset),
                   std::to_string(raw_bytes), std::to_string(place.raw_bytes));
-    if (out.size() == raw_bytes) return read_place(place, out, depth);
+    if (out.size() == raw_bytes) return read_place(place, out, depth, proof);
     if (place.codec == 0 && place.stored_bytes == raw_bytes) {
       const HeldBytes stored = stored_bytes(place);
       std::memcpy(out.data(), stored.bytes.data() + from, out.size());
       return;
     }
     Buffer whole(raw_bytes);
-    read_place(place, whole, depth);
+    read_place(place, whole, depth, proof);
     std::memcpy(out.data(), whole.data() + from, out.size());
   });
 }
@@ -123,6 +129,15 @@ void ChunkStore::with_place(const ChunkId& id, const std::function<void(const Ch
   throw Error(ErrorKind::kLost, "no pack of this store holds chunk " + to_text(id), packs_folder_);
 }
 
+void ChunkStore::read_proved(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from,
+                             MutableBytes out) {
+  try {
+    return read_chunk(id, raw_bytes, from, out, 0, Proof::kName);
+  } catch (const Error&) {  // told below, by checksums: which bytes of which file
+  }
+  read_chunk(id, raw_bytes, from, out);
+}
+
 void ChunkStore::read(const ContentRef& ref, std::uint64_t offset, MutableBytes out) {
   check_usable();
   check_range(ref, offset, out.size());
@@ -131,7 +146,7 @@ void ChunkStore::read(const ContentRef& ref, std::uint64_t offset, MutableBytes 
     const auto from = static_cast<std::uint32_t>(offset % kChunkBytes);
     const std::uint32_t raw_bytes = chunk_length(ref.nbytes, index);
     const std::size_t count = std::min<std::size_t>(raw_bytes - from, out.size());
-    read_chunk(ref.chunks[index], raw_bytes, from, out.first(count));
+    read_proved(ref.chunks[index], raw_bytes, from, out.first(count));
     offset += count;
     out = out.subspan(count);
   }

@@ -154,18 +154,27 @@ class ChunkStore {
 
   std::vector<ChunkPlace> places_of(const ChunkId& id);
   std::vector<ChunkPlace> places_or_refresh(const ChunkId& id);
-  // The stored bytes at `place`; throws kCorrupt when they fail length or checksum.
+  // The stored bytes at `place`; throws kCorrupt when they are cut off.
+  HeldBytes mapped_bytes(const ChunkPlace& place);
+  // The same, and throws kCorrupt when they fail their checksum.
   HeldBytes stored_bytes(const ChunkPlace& place);
   // Calls `use` with each copy of a chunk until it returns without throwing; throws the first
   // failure. A copy whose pack a sweep has removed meanwhile is looked for anew.
   void with_place(const ChunkId& id, const std::function<void(const ChunkPlace&)>& use);
-  // Bytes of a chunk, from whichever copy is whole. `depth`: how many chunks are stored as a
-  // difference to this one on the way that led here.
+  // What shows that decoded bytes are the content: their name alone, or besides the checksums of
+  // all stored bytes on the way, which say what is damaged but cost a pass over cold memory.
+  enum class Proof { kName, kChecksums };
+  // Bytes of a chunk, from whichever copy is whole: by the name, and by checksums where that fails.
+  void read_proved(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from,
+                   MutableBytes out);
+  // `depth`: how many chunks are stored as a difference to this one on the way that led here.
   void read_chunk(const ChunkId& id, std::uint32_t raw_bytes, std::uint32_t from, MutableBytes out,
-                  int depth = 0);
+                  int depth = 0, Proof proof = Proof::kChecksums);
   // One copy, decoded whole and, at depth 0, proved by its name.
-  void read_place(const ChunkPlace& place, MutableBytes out, int depth);
-  void decode_place(const ChunkPlace& place, Bytes stored, MutableBytes out, int depth);
+  void read_place(const ChunkPlace& place, MutableBytes out, int depth,
+                  Proof proof = Proof::kChecksums);
+  void decode_place(const ChunkPlace& place, Bytes stored, MutableBytes out, int depth,
+                    Proof proof = Proof::kChecksums);
   std::optional<std::vector<ChunkPlace>> contiguous_places(const ContentRef& ref,
                                                            std::uint64_t first, std::uint64_t last);
 
