@@ -49,7 +49,7 @@ class Kept:
         self._numbers = unpacked(row["chunks"])
         if len(self._numbers) != len(self._block_rows) * len(self._cut.kept.parts):
             raise CorruptError(f"the list of chunks of {self.key} is damaged")
-        self._numbers = self._numbers.reshape(len(self._block_rows), -1)
+        self._numbers = self._numbers.reshape(len(self._block_rows), len(self._cut.kept.parts))
 
     def __repr__(self) -> str:
         return f"Kept({self.key.layer!r}, {self.code}, {self.rows} rows, {self.nbytes} bytes)"
