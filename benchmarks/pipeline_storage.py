@@ -13,8 +13,8 @@ them, predictions. Beside each other, after each pipeline:
   codes with a sorted dictionary.
 
 At the end every table is read back from the store, made the user's table again, and compared bit
-for bit by its fingerprint. FLOR_BENCH_PIPELINES: only so many of the fifty. FLOR_BENCH_SIZES: a file
-in which sizes that are not flor's are remembered by content, so that they are measured once.
+for bit by its fingerprint. FLOR_BENCH_PIPELINES: only so many of the fifty. FLOR_BENCH_SIZES: a
+file in which sizes that are not flor's are remembered by content, so that they are measured once.
 """
 
 from __future__ import annotations

@@ -345,3 +345,36 @@ def test_only_some_are_kept(store):
     graph = graph_of(pipeline, both(), store, layers="f*")
     assert [one.key.layer for one in store.find(what="output")] == ["fill"]
     assert graph.compute("shift", None, {})[0].tolist() == graph.rows("shift").tolist()
+
+
+# -- flor.intermediates --------------------------------------------------------------------------
+
+
+def test_handle_of_a_pipeline(tmp_path):
+    h = flor.intermediates(pipeline, data=both(), store=tmp_path)
+    wanted = large(fill(join(sales(), homes())), 60.0)
+    found = h.read("large", units=["kind", "area"])
+    assert found.row_id.tolist() == wanted.index.tolist()
+    pd.testing.assert_series_equal(
+        found.df()["area"], wanted["area"], check_index=False, check_exact=True
+    )
+    assert found.df()["kind"].fillna("-").tolist() == wanted["kind"].fillna("-").tolist()
+    most = h.topk("large", "area", 3)
+    assert most.row_id.tolist() == wanted["area"].nlargest(3).index.tolist()
+    later = flor.intermediates("pipeline", store=tmp_path)
+    assert np.array_equal(later.read("shift").numpy(), h.read("shift").numpy())
+    with pytest.raises(InvalidError, match="batch= belongs to networks"):
+        flor.intermediates(pipeline, data=both(), store=tmp_path, batch=3)
+    with pytest.raises(LayerNotFoundError, match="'fil'"):
+        h.read("fil")
+
+
+def test_handle_of_a_block(tmp_path):
+    with flor.intermediates(store=tmp_path, row_id="id") as h:
+        with pytest.raises(InvalidError, match="ask h after the block"):
+            h.read("fill")
+        fill(homes())
+    assert h.read("fill", units="rooms").row_id.tolist() == homes()["id"].tolist()
+    with pytest.raises(CaptureError, match="ran no stage"):
+        with flor.intermediates(store=tmp_path):
+            pass

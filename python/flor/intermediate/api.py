@@ -12,6 +12,7 @@ from flor.intermediate.places import open_store
 if TYPE_CHECKING:
     from flor.intermediate.handle import Handle
     from flor.intermediate.live import Live
+    from flor.intermediate.pipelines import Recording
     from flor.intermediate.store import IntermediateStore
 
 
@@ -33,24 +34,30 @@ def intermediates(
     overhead: float | None = None,
     budget: int | str | None = None,
     store: str | PathLike[str] | IntermediateStore | None = None,
-) -> Handle | Live:
+    row_id: str | None = None,
+    trust: bool = False,
+) -> Handle | Live | Recording:
     """Keep what a model computes on the way, and ask about it: a handle with queries.
 
-    ``model``: a torch module. ``layers``: what to capture at
-    once: a name, a pattern (``features.*``), a class of modules, a module, or several; None:
-    nothing yet. Every layer can be asked for: the planner reads it or computes it again.
+    ``model``: a torch module; a fitted scikit-learn pipeline; a function that calls stages
+    (:func:`flor.stage`), or the name under which one ran last; None: the stages that run in a
+    ``with`` block. ``layers``: what to capture at once: a name, a pattern (``features.*``), a class
+    of modules, a module, or several; None: nothing yet, of pipelines all. Every layer can be asked
+    for: the planner reads it or computes it again.
     ``data``: a tensor or array, a tuple or dict of them, a DataLoader, a Dataset, a list of
-    batches. Without it the result is a context manager and a decorator, which captures what the
-    model computes meanwhile. ``run``, ``at``: the model as it was at the end of an iteration of a
-    run; ``model`` is then a module of that structure, a name in the program, or None for the
-    program's only one; ``data`` may be an expression in the program's variables.
+    batches; of pipelines a table, or a dict of them by argument. Without it the result is a context
+    manager and a decorator, which captures what the network computes meanwhile. ``run``, ``at``:
+    the model as it was at the end of an iteration of a run; ``model`` is then a module of that
+    structure, a name in the program, or None for the program's only one; ``data`` may be an
+    expression in the program's variables.
 
     ``what``: output, input, gradient (needs ``loss(output, batch)``), attention. ``code``: how
     values are kept (flor.intermediate.codes): exact, affine8, pool2 …; None: what is captured at
     once exactly, what is kept of answers by affine8. ``batch``: rows a batch where the data has
     none. ``call(model, batch)``: how a batch is given to the model. ``overhead``: the
     bound of live capture. ``budget``: bytes that the planner may keep. ``store``: where; None: the
-    store of the run, FLOR_STORE or ./.flor, made when it is not there.
+    store of the run, FLOR_STORE or ./.flor, made when it is not there. ``row_id``: of pipelines,
+    the column that has the ids of rows. ``trust``: unpickle what a pipeline of that name fitted.
 
     Raises InvalidError, LayerNotFoundError, CaptureError, ChangedError, RunNotFoundError,
     CheckpointNotFoundError, ReplayError, StorageError.
@@ -60,8 +67,11 @@ def intermediates(
         where = {"run": run, "at": at, "what": what, "batch": batch, "call": call, "loss": loss}
         return _of_run(model, data, open_store(store), where, options)
     if not _is_network(model):
-        kind = "nothing" if model is None else f"a {type(model).__name__}"
-        raise InvalidError(f"intermediates of {kind}? Give a torch module, or run=")
+        from flor.intermediate.pipelines import intermediates_of
+
+        _refuse_of_networks(what=what, batch=batch, call=call, loss=loss, overhead=overhead)
+        opened = open_store(store)
+        return intermediates_of(model, data, store=opened, row_id=row_id, trust=trust, **options)
     if data is None:
         from flor.intermediate.live import Live
 
@@ -73,6 +83,13 @@ def intermediates(
         model, data, open_store(store), {"what": what, "batch": batch, "call": call, "loss": loss},
         options, {},
     )  # fmt: skip
+
+
+def _refuse_of_networks(what: Any, **options: Any) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    given += [] if what in ("output", ("output",)) else ["what"]
+    if given:
+        raise InvalidError(f"{', '.join(given)}= belongs to networks, and this is none")
 
 
 def _is_network(model: Any) -> bool:

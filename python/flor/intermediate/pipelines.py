@@ -34,7 +34,7 @@ def intermediates_of(
     *,
     store: IntermediateStore,
     layers: Any = None,
-    code: str = "exact",
+    code: str | None = None,
     budget: int | str | None = None,
     row_id: str | None = None,
     trust: bool = False,
@@ -48,7 +48,7 @@ def intermediates_of(
     ids of rows. ``trust``: unpickle what the store has. Raises InvalidError, CaptureError,
     LayerNotFoundError.
     """
-    if code != "exact":
+    if code not in (None, "exact"):
         raise InvalidError(f"tables of pipelines are kept exactly: leave code={code!r} out")
     from flor.intermediate.handle import Handle
 
