@@ -52,6 +52,10 @@ def intermediates_of(
         raise InvalidError(f"tables of pipelines are kept exactly: leave code={code!r} out")
     from flor.intermediate.handle import Handle
 
+    if model is None and data is not None:
+        raise InvalidError(
+            "intermediates of nothing? Give a network or a pipeline for these data, or run="
+        )
     if model is None:
         return Recording(store, keep=_patterns(layers), row_id=row_id, budget=budget)
     if isinstance(model, str):
