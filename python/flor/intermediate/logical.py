@@ -151,8 +151,7 @@ def many(told: list[Any]) -> Any:
     if way == "intervals":
         return pd.IntervalIndex.from_arrays(many(told[1]), many(told[2]), closed=told[3])
     if way == "strings":
-        missing = pd.NA if told[2] == "NA" else math.nan
-        return pd.Index(told[3], dtype=pd.StringDtype(told[1], na_value=missing))
+        return pd.Index(told[3], dtype=_texts_dtype(told[1], told[2]))
     if way == "zone":
         return pd.DatetimeIndex(many(told[1])).tz_localize("UTC").tz_convert(told[2])
     if way == "objects":
@@ -320,9 +319,16 @@ def _from_masked(array: Array, name: str, sentinel: int | None) -> Any:
 def _from_strings(codes: Array, storage: str, missing: str, values: list[str]) -> Any:
     import pandas as pd
 
-    kind = pd.StringDtype(storage, na_value=pd.NA if missing == "NA" else math.nan)
-    table = pd.array([*values, None], dtype=kind)
+    table = pd.array([*values, None], dtype=_texts_dtype(storage, missing))
     return table.take(np.where(codes < 0, len(values), codes))
+
+
+def _texts_dtype(storage: str, missing: str) -> Any:
+    import pandas as pd
+
+    if missing == "NA":  # the only one before pandas 2.3
+        return pd.StringDtype(storage)
+    return pd.StringDtype(storage, na_value=math.nan)
 
 
 def _from_category(codes: Array, categories: list[Any], ordered: bool) -> Any:
