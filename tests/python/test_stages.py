@@ -369,6 +369,20 @@ def test_handle_of_a_pipeline(tmp_path):
         h.read("fil")
 
 
+def test_missing_values_of_a_handle(tmp_path):
+    table = pd.DataFrame(
+        {
+            "few": pd.array([1, None, 3, -5], dtype="Int64"),
+            "many": pd.array([1, None, (1 << 60) + 1, 2], dtype="Int64"),
+        }
+    )
+    h = flor.intermediates(flor.stage(lambda table: table), data=table, store=tmp_path)
+    few = h.read("<lambda>", units="few").numpy()
+    assert np.array_equal(few.ravel(), [1, np.nan, 3, -5], equal_nan=True)
+    assert h.topk("<lambda>", "few", 2, largest=False).row_id.tolist() == [3, 0]
+    assert h.read("<lambda>", units="many").numpy().ravel().tolist() == table["many"].tolist()
+
+
 def test_handle_of_a_block(tmp_path):
     with flor.intermediates(store=tmp_path, row_id="id") as h:
         with pytest.raises(InvalidError, match="ask h after the block"):

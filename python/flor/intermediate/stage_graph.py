@@ -184,8 +184,17 @@ class StageGraph:
         return converted + sum(call.seconds for call in self._needed(layer, given))
 
     def column(self, layer: str, name: str, values: Any) -> Any:
-        """Return a kept column as the pipeline has it: texts for codes, missing values as such."""
-        return column_of(self.table(layer).schema, name, values)
+        """Return a kept column as the pipeline has it: texts for codes, missing values as such.
+
+        Integers beside missing values, which NumPy would make floats, are objects where a float
+        does not hold them.
+        """
+        found = column_of(self.table(layer).schema, name, values)
+        mask = getattr(found, "_mask", None)
+        if mask is None or not mask.any() or found.dtype.kind not in "iu":
+            return found
+        wide = (np.abs(found._data.astype(float)) > 1 << 53).any()
+        return found.to_numpy(object) if wide else found
 
     def as_table(self, layer: str, values: Any) -> Any:
         """Return kept values of all rows as the table that the stage gave."""
