@@ -39,6 +39,31 @@ py::bytes put(ChunkStore& store, const py::object& buffer) {
   return to_python(ref);
 }
 
+py::tuple put_many(ChunkStore& store, const py::object& buffer,
+                   const std::vector<std::pair<std::uint64_t, std::uint64_t>>& spans) {
+  const BufferView view(buffer);
+  const Bytes all = view.bytes();
+  std::vector<Bytes> contents;
+  for (const auto& [start, length] : spans) {
+    if (start > all.size() || length > all.size() - start)
+      throw Error(ErrorKind::kInvalid, "a span does not lie inside of the buffer");
+    contents.push_back(all.subspan(start, length));
+  }
+  std::vector<ContentRef> refs(contents.size());
+  std::uint64_t added = 0;
+  without_gil([&] { added = store.put(contents, refs); });
+  py::list names;
+  for (const ContentRef& ref : refs) names.append(to_python(encode_ref(ref)));
+  return py::make_tuple(names, added);
+}
+
+void read_into(ChunkStore& store, const py::bytes& ref, const py::object& buffer,
+               std::uint64_t offset) {
+  const ContentRef content = to_ref(ref);
+  const BufferView out(buffer, true);
+  without_gil([&] { store.read(content, offset, out.mutable_bytes()); });
+}
+
 py::bytes get(ChunkStore& store, const py::bytes& ref) {
   const ContentRef content = to_ref(ref);
   // Read into the bytes object itself; checked first, so that a made-up length takes no memory.
@@ -85,7 +110,12 @@ void bind_store(py::module_& module) {
            "What is wrong with the index file; None when nothing is.")
       .def("put", &put, py::arg("buffer"),
            "Store the bytes and return their reference; kill -9 does not lose them.")
+      .def("put_many", &put_many, py::arg("buffer"), py::arg("spans"),
+           "Store spans (start, length) of a buffer, one behind the other in a pack where they are "
+           "new; (their references, bytes added to packs).")
       .def("get", &get, py::arg("ref"), "The bytes of a reference, checked.")
+      .def("read_into", &read_into, py::arg("ref"), py::arg("buffer"), py::arg("offset") = 0,
+           "Fill a writable buffer with the bytes of a reference from `offset` on, checked.")
       .def(
           "contains",
           [](ChunkStore& store, const py::bytes& ref) { return store.contains(to_ref(ref)); },

@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, module) {
   flor::bindings::register_errors(module);
   flor::bindings::bind_log(module);
   flor::bindings::bind_codec(module);
+  flor::bindings::bind_intermediate(module);
   flor::bindings::bind_store(module);
   flor::bindings::bind_sweep(module);
   flor::bindings::bind_snapshot(module);

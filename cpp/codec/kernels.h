@@ -72,6 +72,20 @@ struct Kernels {
   // The largest |x - base|; not a number when some is none or infinite.
   float (*largest)(const float* x, const float* base, std::size_t count);
 
+  // Rows of `width` interleaved channels. Widens low and high, adds the zeros, and makes odd not a
+  // number, of each channel, where a value is none or infinite; numbers that are none count nowhere
+  // else.
+  void (*range)(const float* x, std::size_t rows, std::size_t width, float* low, float* high,
+                std::uint32_t* zeros, float* odd);
+  // Code of x: its steps from the channel's offset, rounded to the nearest, and the channel's zero
+  // added, 0 to 255. Raises error to the largest |x - what affine_decode gives|.
+  void (*affine_encode)(const float* x, std::size_t rows, std::size_t width, const float* offset,
+                        const float* step, const float* zero, std::uint8_t* codes, float* error);
+  // Row r goes to out + r * stride.
+  void (*affine_decode)(const std::uint8_t* codes, std::size_t rows, std::size_t width,
+                        const float* offset, const float* step, const float* zero, float* out,
+                        std::size_t stride);
+
   // Takes `blocks` times kRansLanes symbols, last first; writes words of 16 bits downwards from
   // `at` and returns where the lowest begins. 16 bytes below that may be overwritten.
   std::uint8_t* (*encode)(std::uint32_t* states, const RansEncodeTable& table,

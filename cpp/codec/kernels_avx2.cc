@@ -106,6 +106,9 @@ extern const Kernels kAvx2Kernels{"avx2",
                                   &quantize,
                                   &dequantize,
                                   &largest,
+                                  &range,
+                                  &affine_encode,
+                                  &affine_decode,
                                   &rans_encode<Lanes8>,
                                   &rans_decode<Lanes8>};
 

@@ -72,6 +72,9 @@ extern const Kernels kAvx512Kernels{"avx512",
                                     &quantize,
                                     &dequantize,
                                     &largest,
+                                    &range,
+                                    &affine_encode,
+                                    &affine_decode,
                                     &rans_encode<Lanes16>,
                                     &rans_decode<Lanes16>};
 

@@ -275,5 +275,41 @@ void dequantize(const int8_t* codes, const float* base, size_t count, float step
   dequantize_as<false>(codes, base, count, step, out);
 }
 
+// Channels side by side: every loop over them is one over independent values, so that the order of
+// no sum or maximum depends on the instruction set.
+void range(const float* __restrict x, size_t rows, size_t width, float* __restrict low,
+           float* __restrict high, uint32_t* __restrict zeros, float* __restrict odd) {
+  for (size_t r = 0; r < rows; ++r, x += width)
+    for (size_t c = 0; c < width; ++c) {
+      low[c] = x[c] < low[c] ? x[c] : low[c];
+      high[c] = x[c] > high[c] ? x[c] : high[c];
+      zeros[c] += x[c] == 0 ? 1 : 0;
+      odd[c] += poison(x[c]);
+    }
+}
+
+void affine_encode(const float* __restrict x, size_t rows, size_t width,
+                   const float* __restrict offset, const float* __restrict step,
+                   const float* __restrict zero, uint8_t* __restrict codes,
+                   float* __restrict error) {
+  for (size_t r = 0; r < rows; ++r, x += width, codes += width)
+    for (size_t c = 0; c < width; ++c) {
+      float code = ((x[c] - offset[c]) / step[c] + kRounder) - kRounder + zero[c];
+      code = code < 0 ? 0 : code;
+      code = code > 255 ? 255 : code;
+      codes[c] = static_cast<uint8_t>(static_cast<int32_t>(code));
+      const float off = magnitude(x[c] - ((code - zero[c]) * step[c] + offset[c]));
+      error[c] = off > error[c] ? off : error[c];
+    }
+}
+
+void affine_decode(const uint8_t* __restrict codes, size_t rows, size_t width,
+                   const float* __restrict offset, const float* __restrict step,
+                   const float* __restrict zero, float* __restrict out, size_t stride) {
+  for (size_t r = 0; r < rows; ++r, codes += width, out += stride)
+    for (size_t c = 0; c < width; ++c)
+      out[c] = (static_cast<float>(codes[c]) - zero[c]) * step[c] + offset[c];
+}
+
 }  // namespace
 }  // namespace flor

@@ -49,7 +49,8 @@ struct Lane {
 }  // namespace
 
 extern const Kernels kScalarKernels{
-    "scalar",  &split,      &merge,   &compact,           &spread,
-    &quantize, &dequantize, &largest, &rans_encode<Lane>, &rans_decode<Lane>};
+    "scalar",          &split,   &merge, &compact,       &spread,        &quantize,
+    &dequantize,       &largest, &range, &affine_encode, &affine_decode, &rans_encode<Lane>,
+    &rans_decode<Lane>};
 
 }  // namespace flor

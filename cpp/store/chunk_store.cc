@@ -47,11 +47,20 @@ void ChunkStore::check_writable() const {
 }
 
 ContentRef ChunkStore::put(Bytes bytes) {
-  check_writable();
-  ContentRef ref{bytes.size(), std::vector<ChunkId>(chunk_count(bytes.size()))};
-  const PutPiece piece{bytes, ref.chunks.data()};
-  foreground_->put({&piece, 1});
+  ContentRef ref;
+  put({&bytes, 1}, {&ref, 1});
   return ref;
+}
+
+std::uint64_t ChunkStore::put(std::span<const Bytes> contents, std::span<ContentRef> refs) {
+  check_writable();
+  std::vector<PutPiece> pieces;
+  for (std::size_t i = 0; i < contents.size(); ++i) {
+    const Bytes bytes = contents[i];
+    refs[i] = {bytes.size(), std::vector<ChunkId>(chunk_count(bytes.size()))};
+    pieces.push_back({bytes, refs[i].chunks.data(), nullptr, i != 0});
+  }
+  return foreground_->put(pieces).stored_bytes;
 }
 
 // --- packs

@@ -101,6 +101,9 @@ class ChunkStore {
 
   // Stores `bytes` and returns their name. The write has completed when it returns.
   ContentRef put(Bytes bytes);
+  // The same for several contents that are alike: their new chunks are one extent of a pack. Fills
+  // `refs`, as many, and returns how many bytes were added to packs.
+  std::uint64_t put(std::span<const Bytes> contents, std::span<ContentRef> refs);
 
   Buffer get(const ContentRef& ref);
   // Fills `out` from `offset` on. Throws kInvalid when the range does not lie inside.

@@ -35,7 +35,7 @@ PutCounts StoreLane::put(std::span<const PutPiece> pieces) {
   counts_ = {};
   try {
     for (const PutPiece& piece : pieces) {
-      chain_.begin_tensor();
+      if (!piece.alike) chain_.begin_tensor();
       for (std::uint64_t i = 0, n = chunk_count(piece.bytes.size()); i < n; ++i)
         put_chunk(piece.bytes.subspan(i * kChunkBytes, chunk_length(piece.bytes.size(), i)),
                   piece.names + i, piece.bases == nullptr ? nullptr : piece.bases + i);

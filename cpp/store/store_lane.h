@@ -27,6 +27,7 @@ struct PutPiece {
   Bytes bytes;
   ChunkId* names = nullptr;
   const ChunkId* bases = nullptr;
+  bool alike = false;  // to the piece before: encoded in the same way unless it comes out larger
 };
 
 struct PutCounts {

@@ -20,23 +20,32 @@ __all__: list[str] = [
     "RegionBytes",
     "Snapshotter",
     "Sweeper",
+    "affine_bytes",
+    "affine_decode",
+    "affine_encode",
+    "block_bound",
     "can_protect",
     "can_track",
     "codec_bound",
     "codec_decode",
     "codec_encode",
     "codec_kernels",
+    "column_decode",
+    "column_encode",
+    "column_needs_base",
     "context_enter",
     "context_leave",
     "context_path",
     "context_reset",
     "context_step",
     "dequantize",
+    "encode_block",
     "get_active",
     "log",
     "log_encoded",
     "loops_begun",
     "mark_training",
+    "pool_maps",
     "quantize",
     "read_log",
     "set_active",
@@ -183,6 +192,16 @@ class ChunkStore:
     def put(self, buffer: typing.Any) -> bytes:
         """
         Store the bytes and return their reference; kill -9 does not lose them.
+        """
+    def put_many(
+        self, buffer: typing.Any, spans: collections.abc.Sequence[tuple[int, int]]
+    ) -> tuple[typing.Any, ...]:
+        """
+        Store spans (start, length) of a buffer, one behind the other in a pack where they are new; (their references, bytes added to packs).
+        """
+    def read_into(self, ref: bytes, buffer: typing.Any, offset: int = 0) -> None:
+        """
+        Fill a writable buffer with the bytes of a reference from `offset` on, checked.
         """
     def renew_index(self) -> None:
         """
@@ -369,6 +388,34 @@ class LogRecords:
         Segments whose last block was cut off while it was written; its records are in the ring.
         """
 
+def affine_bytes(values: int, channels: int) -> int:
+    """
+    Room that affine_encode takes.
+    """
+
+def affine_decode(
+    encoded: typing.Any,
+    channels: int,
+    out: typing.Any,
+    rows: int,
+    width: int,
+    first: int,
+    stride: int,
+) -> None:
+    """
+    Fill rows of float32 `out` from element `first` on, `stride` apart.
+    """
+
+def affine_encode(values: typing.Any, channels: int, out: typing.Any) -> float:
+    """
+    Encode float32 values, value i of channel i mod channels, in 8 bits between the least and the largest of a channel; return the largest error, NaN when some value or range can't be kept so.
+    """
+
+def block_bound(rows: int, widths: collections.abc.Sequence[int]) -> int:
+    """
+    Room that encode_block may need.
+    """
+
 def can_protect() -> bool:
     """
     Whether the system tells this process of writes to protected memory.
@@ -397,6 +444,23 @@ def codec_encode(buffer: typing.Any, out: typing.Any, base: typing.Any = None) -
 def codec_kernels() -> list[str]:
     """
     The instruction sets that this processor has, slowest first; the last is used.
+    """
+
+def column_decode(encoded: typing.Any, out: typing.Any, base: typing.Any = None) -> None:
+    """
+    Decode into `out`, which has the decoded length.
+    """
+
+def column_encode(
+    values: typing.Any, width: int, floating: bool, base: typing.Any = None, level: int = 19
+) -> bytes:
+    """
+    Encode a column of elements of `width` bytes in as few bytes as several chains can; `base`: as many bytes that it may be a difference to.
+    """
+
+def column_needs_base(encoded: typing.Any) -> bool:
+    """
+    Whether an encoded column is a difference to its base.
     """
 
 def context_enter(loop: str, /) -> int:
@@ -429,6 +493,18 @@ def dequantize(encoded: typing.Any, out: typing.Any, base: typing.Any = None) ->
     Decode into float32 `out`.
     """
 
+def encode_block(
+    block: typing.Any,
+    rows: int,
+    widths: collections.abc.Sequence[int],
+    by_column: bool,
+    code: int,
+    out: typing.Any,
+) -> bytes:
+    """
+    Encode the parts of rows of float32 values, a part `widths` of them, into `out`. Code 0: as they are, 3: 8 bits between the least and the largest of a part, or `by_column`. Packed, a part: u64 start, u64 length, u32 code, f32 low, f32 high, f32 error, u64 zeros, u64 that are no numbers.
+    """
+
 def get_active() -> typing.Any:
     """
     The active writer; None in a forked child.
@@ -454,6 +530,13 @@ def loops_begun(name: str, /) -> int:
 def mark_training() -> None:
     """
     Marks the calling thread's loops as containing a training step.
+    """
+
+def pool_maps(
+    maps: typing.Any, high: int, wide: int, side: int, largest: bool, out: typing.Any
+) -> float:
+    """
+    Fill `out` with the means, or maxima, of side × side cells of float32 maps; return the largest difference of a value to that of its cell.
     """
 
 def quantize(values: typing.Any, bits: int, base: typing.Any = None) -> tuple[typing.Any, ...]:

@@ -78,9 +78,10 @@ def quantize(
 
     ``kind``: ``fp16``, ``bf16``; ``int2`` to ``int8``: integers with a step per 8,192 values, which
     alone take a ``base`` (what an earlier encoding decodes to); ``affine8``: 8 bits between each
-    channel's least and largest value, channels along the last axis; ``quantile1`` to ``quantile8``:
-    k bits, bins of equally many values; ``threshold``: one bit, above ``threshold`` or not;
-    ``pool``: means of ``size`` × ``size`` over the last two axes, in float32.
+    channel's least and largest value, channels along the last axis, zeros stay zeros;
+    ``quantile1`` to ``quantile8``: k bits, bins of equally many values; ``threshold``: one bit,
+    above ``threshold`` or not; ``pool``: means of ``size`` × ``size`` over the last two axes, in
+    float32.
 
     Raises InvalidError for an unknown kind, values that are not float32 or can't be represented.
     """
@@ -172,26 +173,30 @@ def _widen(kept: NDArray[np.uint16]) -> Floats:
 
 
 def _affine(array: Floats, _bits: int, _parameter: float) -> tuple[bytes, Floats]:
-    _all_finite(array, "affine8")
-    rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
-    low = rows.min(axis=0) if len(rows) else np.zeros(rows.shape[1], np.float32)
-    high = rows.max(axis=0) if len(rows) else low
-    step = ((high - low) / np.float32(255)).astype(np.float32)
-    codes = np.rint((rows - low) / np.where(step == 0, np.float32(1), step)).astype(np.uint8)
-    payload = _pack(np.stack([low, step])) + _pack(codes)
-    return payload, _affine_decode(low, step, codes).reshape(array.shape)
+    if not array.size:
+        return _pack(np.zeros(0, np.uint8)), array
+    channels = array.shape[-1] if array.ndim else 1
+    coded = np.empty(_core.affine_bytes(array.size, channels), np.uint8)
+    if not np.isfinite(_core.affine_encode(array, channels, coded)):
+        _all_finite(array, "affine8")
+        raise InvalidError("affine8 can't keep a range that is no normal float32; fp16 and int8 do")
+    return _pack(coded), affine_decode(coded, array.shape, channels)
 
 
-def _affine_decode(low: Floats, step: Floats, codes: NDArray[np.uint8]) -> Floats:
-    return low + codes.astype(np.float32) * step
+def affine_decode(coded: Any, shape: tuple[int, ...], channels: int) -> Floats:
+    """Return the values of the core's affine encoding, channels along the last axis or one."""
+    values = np.empty(shape, np.float32)
+    width = channels if channels > 1 else values.size
+    rows = values.size // width if width else 0
+    _core.affine_decode(coded, channels, values, rows, width, 0, width)
+    return values
 
 
 def _affine_values(kept: Quantized, _bits: int, _base: Floats | None) -> Floats:
-    channels = kept.shape[-1] if kept.shape else 1
-    head, rest = _two(kept.payload, 8 * channels)
-    low, step = _unpack(head, np.float32).reshape(2, channels)
-    codes = _unpack(rest, np.uint8).reshape(-1, channels)
-    return _affine_decode(low, step, codes).reshape(kept.shape)
+    if not int(np.prod(kept.shape)):
+        return np.zeros(kept.shape, np.float32)
+    coded = _unpack(kept.payload, np.uint8)
+    return affine_decode(coded, kept.shape, kept.shape[-1] if kept.shape else 1)
 
 
 def _quantile(array: Floats, bits: int, _parameter: float) -> tuple[bytes, Floats]:

@@ -61,10 +61,14 @@ class Cut:
         """Where each part begins in a flat row, and where the last ends."""
         return np.concatenate([[0], np.cumsum(self.widths)]).astype(np.int64)
 
+    @property
+    def by_column(self) -> bool:
+        """Whether each column of a part is a unit by itself, not a cell of a map."""
+        return self.kept.unit_shape is not None and len(self.kept.unit_shape) == 1
+
     def channels(self, part: int) -> int:
         """Return how many of a part's columns have a range of their own under affine8."""
-        shape = self.kept.unit_shape
-        return self.widths[part] if shape is not None and len(shape) == 1 else 1
+        return self.widths[part] if self.by_column else 1
 
     @cached_property
     def block_rows(self) -> int:
@@ -98,13 +102,13 @@ class Cut:
 
 
 def table_cuts(row_ids: NDArray[np.int64]) -> list[int]:
-    """Return where the blocks of a table end, given all its row ids."""
+    """Return where the blocks of a table end, given all its row ids, ascending."""
     count = len(row_ids)
-    if count and (np.diff(row_ids) >= 0).all():
-        ends = [*(np.flatnonzero(np.diff(row_ids // TABLE_ROWS)) + 1).tolist(), count]
-        if count / len(ends) >= min(_LEAST_ROWS, count):
-            return [cut for cut in _split(ends) if cut]
-    return _split([count]) if count else []
+    if not count:
+        return []
+    ends = [*(np.flatnonzero(np.diff(row_ids // TABLE_ROWS)) + 1).tolist(), count]
+    sparse = count / len(ends) < min(_LEAST_ROWS, count)
+    return _split([count] if sparse else ends)
 
 
 def _split(ends: Sequence[int]) -> list[int]:
@@ -164,6 +168,8 @@ def _below(number: int) -> float:
 @dataclass(frozen=True)
 class Bounds:
     """What is known of some units in each block, without reading it.
+
+    A table whose row ids don't ascend counts as one block.
 
     ``first``, ``rows``: (blocks,), where a block begins and how many rows it has. ``low`` and
     ``high``: (blocks, units), between which the true values lie, NaN where nothing is ordered; of

@@ -12,11 +12,11 @@ write wait for each other.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import threading
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,34 +25,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flor.errors import ClosedError, CorruptError, NewerFormatError, StorageError
+from flor.errors import ClosedError, CorruptError, FlorError, NewerFormatError, StorageError
 from flor.files import storage_error
-from flor.intermediate.forms import Form, Key, Part
+from flor.intermediate.columns import identity_of
+from flor.intermediate.forms import Form, Key
+from flor.intermediate.packing import (
+    pack_form,
+    pack_numbers,
+    pack_row_ids,
+    unpack_numbers,
+    unpack_row_ids,
+)
 from flor.layout import StoreLayout
 
 FORMAT = 1
 NAME = "catalogue.sqlite"
 _WAIT_SECONDS = 60  # for the transaction of another process
+# Numbers are not used again: readers remember what they mean.
 _SCHEMA = """
 CREATE TABLE content(id INTEGER PRIMARY KEY, ref BLOB NOT NULL UNIQUE);
+CREATE TABLE rowset(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest BLOB NOT NULL UNIQUE, count INTEGER NOT NULL, ids BLOB NOT NULL);
 CREATE TABLE chunk(
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     identity BLOB NOT NULL UNIQUE,
     content INTEGER NOT NULL REFERENCES content(id),
     start INTEGER NOT NULL, length INTEGER NOT NULL,
-    kind INTEGER NOT NULL, rows INTEGER NOT NULL,
+    kind INTEGER NOT NULL, rows INTEGER NOT NULL, raw INTEGER NOT NULL,
     low REAL, high REAL, zeros INTEGER NOT NULL, nans INTEGER NOT NULL, error REAL NOT NULL,
     base INTEGER REFERENCES chunk(id), depth INTEGER NOT NULL DEFAULT 0,
-    rowset INTEGER REFERENCES rowset(id), first INTEGER, sketch BLOB);
-CREATE TABLE rowset(
-    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, count INTEGER NOT NULL, ids BLOB NOT NULL);
+    rowset INTEGER REFERENCES rowset(id), sketch BLOB);
+CREATE TABLE form(id INTEGER PRIMARY KEY, packed BLOB NOT NULL UNIQUE);
 CREATE TABLE intermediate(
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     model TEXT NOT NULL, layer TEXT NOT NULL, data TEXT NOT NULL, what TEXT NOT NULL,
-    code TEXT NOT NULL, form TEXT NOT NULL, labels TEXT NOT NULL, parents TEXT NOT NULL,
-    rowset INTEGER NOT NULL REFERENCES rowset(id),
+    code TEXT NOT NULL, form INTEGER NOT NULL REFERENCES form(id),
+    labels TEXT NOT NULL, parents TEXT NOT NULL,
     rows INTEGER NOT NULL, nbytes INTEGER NOT NULL, error REAL NOT NULL,
     seconds REAL, created REAL NOT NULL,
+    rowsets BLOB NOT NULL, places INTEGER REFERENCES rowset(id),
     blocks BLOB NOT NULL, chunks BLOB NOT NULL);
 CREATE INDEX intermediate_key ON intermediate(model, layer, data, what);
 CREATE TABLE interest(
@@ -67,8 +79,10 @@ CREATE TABLE fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 class ChunkRow:
     """A distinct chunk: where its bytes are, and what is known of its values.
 
-    ``low``, ``high``: of the true values, NaN where there is none. ``error``: of what it decodes
-    to. ``base``: the identity of the chunk that it is a difference to.
+    ``raw``: bytes decoded. ``low``, ``high``: of the true values, NaN where there is none.
+    ``error``: of what it decodes to. ``base``: the identity of the chunk that it is a difference
+    to, ``depth``: how many such steps. ``rowset``: the digest of its rows' ids, of a table;
+    ``ids``: they themselves, until they are in the catalogue.
     """
 
     identity: bytes
@@ -77,6 +91,7 @@ class ChunkRow:
     length: int
     kind: int
     rows: int
+    raw: int
     low: float
     high: float
     zeros: int
@@ -84,68 +99,36 @@ class ChunkRow:
     error: float
     base: bytes | None = None
     depth: int = 0
-    first: int | None = None  # where in the rowset of the intermediate that brought it
+    rowset: bytes | None = None
     sketch: bytes | None = None
+    ids: NDArray[np.int64] | None = None
 
 
 @dataclass
 class Entry:
-    """An intermediate to commit. ``identities``: of its chunks, block by block, part by part."""
+    """An intermediate to commit. ``chunks``: block by block, part by part.
+
+    ``rowsets``: row ids, in this order those of all rows; ``places``: where the rows are among
+    them that were written, None: in their order. ``added``: bytes added to packs.
+    """
 
     key: Key
     code: str
     form: Form
-    rowset: bytes
-    row_ids: NDArray[np.int64]
+    rowsets: list[NDArray[np.int64]]
     block_rows: list[int]
-    identities: list[bytes]
-    nbytes: int
-    error: float
+    chunks: list[ChunkRow]
+    added: int
     seconds: float | None
     created: float
     labels: dict[str, Any] = field(default_factory=dict)
     parents: list[str] = field(default_factory=list)
+    places: NDArray[np.int64] | None = None
 
 
 def folder_of(layout: StoreLayout) -> Path:
     """Return the folder of a store that holds the catalogue."""
     return layout.root / "intermediates"
-
-
-def form_text(form: Form) -> str:
-    """Return a form as JSON."""
-    parts = [[part.name, part.dtype, list(part.shape)] for part in form.parts]
-    shape = None if form.unit_shape is None else list(form.unit_shape)
-    if shape is not None and form == Form.tensor(tuple(shape), form.parts[0].dtype):
-        return json.dumps({"tensor": shape, "dtype": form.parts[0].dtype})
-    return json.dumps({"parts": parts, "unit_shape": shape})
-
-
-def form_of(text: str) -> Form:
-    """Return the form that :func:`form_text` wrote."""
-    told = json.loads(text)
-    if "tensor" in told:
-        return Form.tensor(tuple(told["tensor"]), told["dtype"])
-    parts = tuple(Part(name, dtype, tuple(shape)) for name, dtype, shape in told["parts"])
-    shape = told["unit_shape"]
-    return Form(parts, None if shape is None else tuple(shape))
-
-
-def packed(numbers: Sequence[int] | NDArray[Any]) -> bytes:
-    """Return int32 numbers compressed; differences, whose bytes are few."""
-    array = np.asarray(numbers, np.int32)
-    return zlib.compress(np.diff(array, prepend=np.int32(0)).astype("<i4").tobytes(), 9)
-
-
-def unpacked(blob: bytes) -> NDArray[np.int32]:
-    """Return what :func:`packed` took; raises CorruptError."""
-    try:
-        steps = np.frombuffer(zlib.decompress(blob), "<i4")
-    except (zlib.error, ValueError) as cause:
-        raise CorruptError(
-            f"a list in the catalogue of intermediates is damaged: {cause}"
-        ) from cause
-    return np.cumsum(steps, dtype=np.int32)
 
 
 class Catalogue:
@@ -155,19 +138,22 @@ class Catalogue:
         self.path = folder / NAME
         self._lock = threading.RLock()
         self._process = os.getpid()
-        mode = "ro" if readonly else "rwc"
         try:
             if not readonly:
                 folder.mkdir(parents=True, exist_ok=True)
             self._db: sqlite3.Connection | None = sqlite3.connect(
-                f"{self.path.as_uri()}?mode={mode}", timeout=_WAIT_SECONDS, uri=True,
-                isolation_level=None, check_same_thread=False,
+                f"{self.path.as_uri()}?mode={'ro' if readonly else 'rwc'}", timeout=_WAIT_SECONDS,
+                uri=True, isolation_level=None, check_same_thread=False,
             )  # fmt: skip
         except OSError as cause:
             raise storage_error(cause, folder, "make") from cause
         except sqlite3.Error as cause:
             raise StorageError(f"{self.path} can't be opened: {cause}") from cause
-        self._prepare(readonly)
+        try:
+            self._prepare(readonly)
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self, readonly: bool) -> None:
         with self.reading() as db:
@@ -210,92 +196,87 @@ class Catalogue:
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
 
-    def _error(self, cause: sqlite3.DatabaseError) -> Exception:
-        if type(cause) is sqlite3.DatabaseError:  # "malformed", "not a database"
-            error: Exception = CorruptError(f"{self.path} is damaged: {cause}")
-        else:
-            error = StorageError(f"{self.path}: {cause}")
-        error.path = str(self.path)  # type: ignore[attr-defined]
+    def _error(self, cause: sqlite3.DatabaseError) -> FlorError:
+        damaged = type(cause) is sqlite3.DatabaseError  # "malformed", "not a database"
+        kind = CorruptError if damaged else StorageError
+        error = kind(f"{self.path}{' is damaged' if damaged else ''}: {cause}")
+        error.path = str(self.path)
         return error
 
     # --- chunks
 
     def chunks(self, identities: Sequence[bytes]) -> dict[bytes, ChunkRow]:
         """Return those of these chunks that are known."""
-        found = {}
         with self.reading() as db:
-            for at in range(0, len(identities), 500):
-                some = identities[at : at + 500]
-                marks = ",".join("?" * len(some))
-                for row in db.execute(f"{_CHUNK} WHERE c.identity IN ({marks})", some):
-                    found[row[0]] = _chunk_row(row)
+            rows = _in_lots(db, f"{_CHUNK} WHERE c.identity IN", identities)
+            return {row[0]: _chunk_row(row) for row in rows}
+
+    def chunks_by_id(self, ids: Sequence[int]) -> dict[int, ChunkRow]:
+        """Return chunks by their numbers; raises CorruptError when one is not there."""
+        with self.reading() as db:
+            rows = _in_lots(db, f"{_CHUNK} WHERE c.id IN", ids)
+            found = {int(row[-1]): _chunk_row(row) for row in rows}
+        for one in ids:
+            if one not in found:
+                raise CorruptError(f"{self.path}: chunk {one} is named and not in the catalogue")
         return found
 
-    def chunks_by_id(self, ids: NDArray[Any]) -> dict[int, ChunkRow]:
-        """Return chunks by their numbers; raises CorruptError when one is not there."""
-        wanted = [int(one) for one in np.unique(ids)]
-        found = {}
+    def sketched(self) -> list[tuple[bytes, bytes, int]]:
+        """Return (identity, sketch, depth) of the chunks that have a sketch."""
+        query = "SELECT identity, sketch, depth FROM chunk WHERE sketch IS NOT NULL ORDER BY id"
         with self.reading() as db:
-            for at in range(0, len(wanted), 500):
-                some = wanted[at : at + 500]
-                marks = ",".join("?" * len(some))
-                for row in db.execute(f"{_CHUNK} WHERE c.id IN ({marks})", some):
-                    found[row[-1]] = _chunk_row(row)
-        if len(found) != len(wanted):
-            missing = next(one for one in wanted if one not in found)
-            raise CorruptError(f"{self.path}: chunk {missing} is named and is not in the catalogue")
-        return found
+            return db.execute(query).fetchall()
 
     # --- intermediates
 
     def commit(self, entry: Entry, new: Sequence[ChunkRow]) -> int:
         """Write an intermediate and its new chunks, all or nothing; return its number.
 
-        One of the same key, code and chunks is replaced: it was kept again.
+        ``new``: bases before what is a difference to them. One of the same key, code, rows and
+        chunks is replaced: it was kept again.
         """
         with self.writing() as db:
-            rowset = _put_rowset(db, entry)
             for chunk in new:
-                _put_chunk(db, chunk, rowset)
-            numbers = _numbers(db, entry.identities)
-            same = (entry.key.model, entry.key.layer, entry.key.data, entry.key.what, entry.code)
-            chunks = packed([numbers[one] for one in entry.identities])
+                _put_chunk(db, chunk)
+            rowsets = pack_numbers([_put_rowset(db, ids) for ids in entry.rowsets])
+            chunks = pack_numbers(_numbers(db, [chunk.identity for chunk in entry.chunks]))
+            places = None if entry.places is None else _put_rowset(db, entry.places)
+            same = (*_name(entry.key), entry.code, rowsets, chunks, places)
             db.execute(
-                f"DELETE FROM intermediate WHERE {_KEY} AND code=? AND rowset=? AND chunks=?",
-                (*same, rowset, chunks),
-            )  # fmt: skip
-            row = (*same, form_text(entry.form), json.dumps(entry.labels),
-                   json.dumps(entry.parents),
-                   rowset, len(entry.row_ids), entry.nbytes, entry.error, entry.seconds,
-                   entry.created, packed(entry.block_rows), chunks)  # fmt: skip
-            cursor = db.execute(
-                "INSERT INTO intermediate(model, layer, data, what, code, form, labels, parents,"
-                " rowset, rows, nbytes, error, seconds, created, blocks, chunks)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row,
-            )  # fmt: skip
+                f"DELETE FROM intermediate WHERE {_KEY} AND code=? AND rowsets=? AND chunks=?"
+                " AND places IS ?",
+                same,
+            )
+            row = {
+                "model": entry.key.model, "layer": entry.key.layer, "data": entry.key.data,
+                "what": entry.key.what, "code": entry.code, "form": _put_form(db, entry.form),
+                "labels": json.dumps(entry.labels), "parents": json.dumps(entry.parents),
+                "rows": sum(entry.block_rows), "nbytes": entry.added,
+                "error": max((chunk.error for chunk in entry.chunks), default=0.0),
+                "seconds": entry.seconds, "created": entry.created,
+                "rowsets": rowsets, "places": places,
+                "blocks": pack_numbers(entry.block_rows), "chunks": chunks,
+            }  # fmt: skip
+            marks = ", ".join(f":{name}" for name in row)
+            cursor = db.execute(f"INSERT INTO intermediate({', '.join(row)}) VALUES ({marks})", row)
             return int(cursor.lastrowid or 0)
 
-    def intermediates(self, **wanted: str | None) -> list[dict[str, Any]]:
+    def intermediates(self, **wanted: Any) -> list[dict[str, Any]]:
         """Return the intermediates whose columns equal what is wanted (None: any), newest first."""
         names = [name for name, value in wanted.items() if value is not None]
-        where = " AND ".join(f"{name}=?" for name in names) or "1"
-        values = [wanted[name] for name in names]
+        where = " AND ".join(f"i.{name}=?" for name in names) or "1"
         with self.reading() as db:
             cursor = db.execute(
-                f"SELECT * FROM intermediate WHERE {where} ORDER BY created DESC, id DESC", values
+                "SELECT i.*, f.packed AS packed_form FROM intermediate i JOIN form f ON f.id=i.form"
+                f" WHERE {where} ORDER BY i.created DESC, i.id DESC",
+                [wanted[name] for name in names],
             )
             columns = [one[0] for one in cursor.description]
             return [dict(zip(columns, row, strict=True)) for row in cursor]
-
-    def intermediate(self, number: int) -> dict[str, Any]:
-        """Return one of them; raises StorageError when it was removed meanwhile."""
-        found = self.intermediates(id=str(number))
-        if not found:
-            raise StorageError("the intermediate was removed by another process")
-        return found[0]
 
     def remove(self, number: int) -> None:
         """Forget an intermediate; its chunks stay until :meth:`purge`."""
@@ -303,32 +284,52 @@ class Catalogue:
             db.execute("DELETE FROM intermediate WHERE id=?", (number,))
 
     def purge(self) -> int:
-        """Forget the chunks that no intermediate names; return how many. REQUIRES: no writer."""
+        """Forget what no intermediate needs; return how many chunks. REQUIRES: no writer."""
         with self.writing() as db:
-            used = [unpacked(blob) for (blob,) in db.execute("SELECT chunks FROM intermediate")]
-            keep = {int(one) for one in np.unique(np.concatenate(used or [np.zeros(0, np.int32)]))}
-            every = dict(db.execute("SELECT id, base FROM chunk"))
-            todo = list(keep)
-            while todo:
-                base = every.get(todo.pop())
-                if base is not None and base not in keep:
-                    keep.add(base)
-                    todo.append(base)
-            dead = [(one,) for one in every if one not in keep]
+            lists = db.execute("SELECT chunks, rowsets FROM intermediate").fetchall()
+            bases = dict(db.execute("SELECT id, base FROM chunk"))
+            keep = _with_bases({int(one) for row in lists for one in unpack_numbers(row[0])}, bases)
+            rows = {int(one) for row in lists for one in unpack_numbers(row[1])}
+            dead = [(one,) for one in sorted(bases.keys() - keep, reverse=True)]
             db.executemany("DELETE FROM chunk WHERE id=?", dead)
+            rows |= {one for (one,) in db.execute("SELECT DISTINCT rowset FROM chunk")}
+            rows |= {one for (one,) in db.execute("SELECT places FROM intermediate")}
+            idle = [row for row in db.execute("SELECT id FROM rowset") if row[0] not in rows]
+            db.executemany("DELETE FROM rowset WHERE id=?", idle)
             db.execute("DELETE FROM content WHERE id NOT IN (SELECT content FROM chunk)")
-            db.execute(
-                "DELETE FROM rowset WHERE id NOT IN (SELECT rowset FROM intermediate) AND id NOT IN"
-                " (SELECT rowset FROM chunk WHERE rowset IS NOT NULL)"
-            )
+            db.execute("DELETE FROM form WHERE id NOT IN (SELECT form FROM intermediate)")
         return len(dead)
 
-    def row_ids(self, rowset: int) -> NDArray[np.int64]:
-        """Return the row ids of a set of rows."""
+    def forget_lost(self, has: Callable[[bytes], bool]) -> int:
+        """Forget the intermediates whose chunks lie in content that is not there; return how many.
+
+        ``has``: whether the store holds what a reference names.
+        """
+        with self.writing() as db:
+            gone = {
+                number
+                for number, ref in db.execute("SELECT id, ref FROM content").fetchall()
+                if not has(ref)
+            }
+            rows = db.execute("SELECT id, content, base FROM chunk").fetchall()
+            bases = {number: base for number, _, base in rows}
+            bad = {number for number, content, _ in rows if content in gone}
+            lost = [
+                (number,)
+                for number, chunks in db.execute("SELECT id, chunks FROM intermediate").fetchall()
+                if _with_bases({int(one) for one in unpack_numbers(chunks)}, bases) & bad
+            ]
+            db.executemany("DELETE FROM intermediate WHERE id=?", lost)
+        return len(lost)
+
+    def row_ids(self, rowset: int | bytes) -> NDArray[np.int64]:
+        """Return the row ids of a set of rows, by its number or digest."""
+        column = "digest" if isinstance(rowset, bytes) else "id"
+        query = f"SELECT count, ids FROM rowset WHERE {column}=?"
         with self.reading() as db:
-            row = db.execute("SELECT count, ids FROM rowset WHERE id=?", (rowset,)).fetchone()
+            row = db.execute(query, (rowset,)).fetchone()
         if row is None:
-            raise CorruptError(f"{self.path}: rows {rowset} are named and not in the catalogue")
+            raise CorruptError(f"{self.path}: a set of rows is named and not in the catalogue")
         return unpack_row_ids(row[1], row[0])
 
     def refs(self) -> list[bytes]:
@@ -336,18 +337,23 @@ class Catalogue:
         with self.reading() as db:
             return [row[0] for row in db.execute("SELECT ref FROM content")]
 
+    def problems(self) -> list[str]:
+        """Return what SQLite finds wrong with the file; empty when all is well."""
+        with self.reading() as db:
+            found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(10)")]
+        return [] if found == ["ok"] else found
+
     # --- counters and facts
 
-    def interest(self, key: Key, update: Any) -> float:
+    def interest(self, key: Key, update: Callable[[float, float], tuple[float, float]]) -> float:
         """Set an intermediate's interest to update(interest, when it was last set); return it."""
-        name = (key.model, key.layer, key.data, key.what)
+        name = _name(key)
         with self.writing() as db:
-            row = db.execute(
-                f"SELECT reads, updated FROM interest WHERE {_KEY}", name
-            ).fetchone() or (0.0, 0.0)
+            query = f"SELECT reads, updated FROM interest WHERE {_KEY}"
+            row = db.execute(query, name).fetchone() or (0.0, 0.0)
             reads, now = update(*row)
             db.execute("INSERT OR REPLACE INTO interest VALUES (?,?,?,?,?,?)", (*name, reads, now))
-        return float(reads)
+        return reads
 
     def interests(self) -> list[tuple[Key, float, float]]:
         """Return all counters: (key, reads, when last set)."""
@@ -369,67 +375,81 @@ class Catalogue:
 
 _KEY = "model=? AND layer=? AND data=? AND what=?"
 _CHUNK = (
-    "SELECT c.identity, x.ref, c.start, c.length, c.kind, c.rows, c.low, c.high, c.zeros, c.nans,"
-    " c.error, b.identity, c.depth, c.first, c.sketch, c.id FROM chunk c"
+    "SELECT c.identity, x.ref, c.start, c.length, c.kind, c.rows, c.raw, c.low, c.high, c.zeros,"
+    " c.nans, c.error, b.identity, c.depth, r.digest, c.sketch, c.id FROM chunk c"
     " JOIN content x ON x.id = c.content LEFT JOIN chunk b ON b.id = c.base"
+    " LEFT JOIN rowset r ON r.id = c.rowset"
 )
+_LOT = 500  # values of one query
+
+
+def _name(key: Key) -> tuple[str, str, str, str]:
+    return (key.model, key.layer, key.data, key.what)
+
+
+def _in_lots(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Run a query that ends in IN, with these values."""
+    rows = []
+    for at in range(0, len(values), _LOT):
+        some = values[at : at + _LOT]
+        rows += db.execute(f"{query} ({','.join('?' * len(some))})", some).fetchall()
+    return rows
 
 
 def _chunk_row(row: Sequence[Any]) -> ChunkRow:
-    low, high = (float("nan") if value is None else value for value in row[6:8])
-    return ChunkRow(*row[:6], low, high, *row[8:15])
+    ranges = [math.nan if value is None else value for value in row[7:9]]
+    return ChunkRow(*[*row[:7], *ranges, *row[9:16]])
 
 
-def _put_rowset(db: sqlite3.Connection, entry: Entry) -> int:
-    found = db.execute("SELECT id FROM rowset WHERE digest=?", (entry.rowset,)).fetchone()
+def _put_rowset(db: sqlite3.Connection, ids: NDArray[np.int64]) -> int:
+    digest = identity_of(ids)
+    found = db.execute("SELECT id FROM rowset WHERE digest=?", (digest,)).fetchone()
     if found:
         return int(found[0])
-    values = (entry.rowset, len(entry.row_ids), pack_row_ids(entry.row_ids))
+    values = (digest, len(ids), pack_row_ids(ids))
     cursor = db.execute("INSERT INTO rowset(digest, count, ids) VALUES (?,?,?)", values)
     return int(cursor.lastrowid or 0)
 
 
-def _put_chunk(db: sqlite3.Connection, chunk: ChunkRow, rowset: int) -> None:
+def _put_form(db: sqlite3.Connection, form: Form) -> int:
+    packed = pack_form(form)
+    db.execute("INSERT OR IGNORE INTO form(packed) VALUES (?)", (packed,))
+    return int(db.execute("SELECT id FROM form WHERE packed=?", (packed,)).fetchone()[0])
+
+
+def _put_chunk(db: sqlite3.Connection, chunk: ChunkRow) -> None:
+    """Add a chunk; one whose bytes were lost gets its new place."""
+    rowset = None if chunk.ids is None else _put_rowset(db, chunk.ids)
     db.execute("INSERT OR IGNORE INTO content(ref) VALUES (?)", (chunk.ref,))
     db.execute(
-        "INSERT OR IGNORE INTO chunk(identity, content, start, length, kind, rows, low, high, "
-        "zeros, nans, error, base, depth, rowset, first, sketch) VALUES (?, (SELECT id FROM content"
-        " WHERE ref=?), ?,?,?,?,?,?,?,?,?, (SELECT id FROM chunk WHERE identity=?), ?,?,?,?)",
-        (chunk.identity, chunk.ref, chunk.start, chunk.length, chunk.kind, chunk.rows, chunk.low,
-         chunk.high, chunk.zeros, chunk.nans, chunk.error, chunk.base, chunk.depth,
-         None if chunk.first is None else rowset, chunk.first, chunk.sketch),
+        "INSERT INTO chunk(identity, content, start, length, kind, rows, raw, low, high, zeros,"
+        " nans, error, base, depth, rowset, sketch) VALUES (?, (SELECT id FROM content WHERE"
+        " ref=?), ?,?,?,?,?,?,?,?,?,?, (SELECT id FROM chunk WHERE identity=?), ?,?,?)"
+        " ON CONFLICT(identity) DO UPDATE SET content=excluded.content, start=excluded.start,"
+        " length=excluded.length, kind=excluded.kind, base=excluded.base, depth=excluded.depth,"
+        " rowset=excluded.rowset WHERE excluded.base IS NULL",
+        (chunk.identity, chunk.ref, chunk.start, chunk.length, chunk.kind, chunk.rows, chunk.raw,
+         chunk.low, chunk.high, chunk.zeros, chunk.nans, chunk.error, chunk.base, chunk.depth,
+         rowset, chunk.sketch),
     )  # fmt: skip
 
 
-def _numbers(db: sqlite3.Connection, identities: Sequence[bytes]) -> dict[bytes, int]:
-    numbers: dict[bytes, int] = {}
+def _numbers(db: sqlite3.Connection, identities: Sequence[bytes]) -> list[int]:
     wanted = list(dict.fromkeys(identities))
-    for at in range(0, len(wanted), 500):
-        some = wanted[at : at + 500]
-        marks = ",".join("?" * len(some))
-        numbers.update(
-            db.execute(f"SELECT identity, id FROM chunk WHERE identity IN ({marks})", some)
-        )
+    numbers = dict(_in_lots(db, "SELECT identity, id FROM chunk WHERE identity IN", wanted))
     if len(numbers) != len(wanted):
         raise StorageError(
             "chunks that this intermediate shares were removed while it was written; write it again"
         )
-    return numbers
+    return [numbers[one] for one in identities]
 
 
-def pack_row_ids(ids: NDArray[np.int64]) -> bytes:
-    """Return row ids compressed: differences, byte by byte of all of them."""
-    steps = np.diff(ids, prepend=np.int64(0)).astype("<i8")
-    return zlib.compress(steps.view(np.uint8).reshape(-1, 8).T.tobytes(), 9)
-
-
-def unpack_row_ids(blob: bytes, count: int) -> NDArray[np.int64]:
-    """Return what :func:`pack_row_ids` took; raises CorruptError."""
-    try:
-        planes = np.frombuffer(zlib.decompress(blob), np.uint8).reshape(8, count)
-    except (zlib.error, ValueError) as cause:
-        raise CorruptError(
-            f"row ids in the catalogue of intermediates are damaged: {cause}"
-        ) from cause
-    steps = np.ascontiguousarray(planes.T).view("<i8").reshape(count)
-    return np.cumsum(steps, dtype=np.int64)
+def _with_bases(chunks: set[int], bases: dict[int, int | None]) -> set[int]:
+    """Return these chunks and all that they are differences to."""
+    keep, todo = set(chunks), list(chunks)
+    while todo:
+        base = bases.get(todo.pop())
+        if base is not None and base not in keep:
+            keep.add(base)
+            todo.append(base)
+    return keep

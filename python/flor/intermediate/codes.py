@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flor import _core
 from flor.errors import InvalidError
-from flor.lossy import Quantized, quantize
+from flor.lossy import Quantized, affine_decode, quantize
 
 Array = NDArray[Any]
 CODES = "exact, half, bf16, affine8, quantile1 to quantile8, threshold, pool2, poolmap, pool2+half"
@@ -82,23 +83,25 @@ class Code:
             return unit_shape[:-2]
         return (*unit_shape[:-2], *(-(-extent // self.side) for extent in unit_shape[-2:]))
 
-    def pool(self, values: Array) -> Array:
-        """Return values (rows, …, H, W) pooled; with a code that does not pool as they are."""
-        if self.side is None:
-            return values
-        high, wide = values.shape[-2:]
-        across = self._reduce(values, -1, self.side or wide)
-        pooled = self._reduce(across, -2, self.side or high)
-        return pooled[..., 0, 0] if self.side == 0 else pooled
+    def pool(self, values: Array) -> tuple[Array, float]:
+        """Return values (rows, …, H, W) pooled, and how far one is from its cell's at most.
 
-    def _reduce(self, values: Array, axis: int, side: int) -> Array:
-        starts = np.arange(0, values.shape[axis], side)
-        if self.largest:
-            return np.maximum.reduceat(values, starts, axis=axis)
-        counts = np.minimum(side, values.shape[axis] - starts).astype(values.dtype)
-        sums = np.add.reduceat(values, starts, axis=axis)
-        means: Array = sums / (counts if axis == -1 else counts[:, None])
-        return means.astype(values.dtype, copy=False)
+        With a code that does not pool: as they are.
+        """
+        if self.side is None:
+            return values, 0.0
+        singles = np.ascontiguousarray(values, np.float32)
+        if not (np.isfinite(singles) | ~np.isfinite(values)).all():
+            raise InvalidError("pooling is for numbers that float32 can hold; some are larger")
+        high, wide = values.shape[-2:]
+        side = self.side or max(high, wide)
+        shape = (*values.shape[:-2], -(-high // side), -(-wide // side))
+        pooled = np.empty(shape, np.float32)
+        error = _core.pool_maps(singles, high, wide, side, self.largest, pooled)
+        kept = pooled.astype(values.dtype, copy=False)
+        if values.dtype != np.float32:
+            error += largest_difference(values, singles) + largest_difference(pooled, kept)
+        return (kept[..., 0, 0] if self.side == 0 else kept), up(error)
 
     def unpool(self, values: Array, unit_shape: tuple[int, ...]) -> Array:
         """Return pooled values in the shape (rows, *unit_shape), cells filled."""
@@ -200,30 +203,11 @@ def _quantile_values(payload: bytes, shape: tuple[int, ...], _channels: int) -> 
 
 
 def _affine8(_code: Code, values: Array, channels: int) -> Coded:
-    columns = values.reshape(-1, channels)
-    if not np.isfinite(columns).all():
-        raise InvalidError("affine8 can't keep NaN or infinity")
-    low, high = columns.min(axis=0), columns.max(axis=0)
-    with np.errstate(over="ignore"):
-        step = ((high - low) / np.float32(255)).astype(np.float32)
-    step[high == low] = 1
-    if not (np.isfinite(step) & (step >= np.finfo(np.float32).tiny)).all():
-        raise InvalidError("affine8 can't keep a range that is no normal float32")
-    spans = (low <= 0) & (high >= 0)
-    offset = np.where(spans, np.float32(0), low)
-    zero = np.where(spans, np.rint(-low / step), 0).astype(np.uint8)
-    codes = np.clip(np.rint((columns - offset) / step) + zero, 0, 255).astype(np.uint8)
-    payload = offset.tobytes() + step.tobytes() + zero.tobytes() + codes.tobytes()
-    decoded = _affine8_values(payload, values.shape, channels)
-    return Coded(Kind.AFFINE8, payload, largest_difference(values, decoded))
-
-
-def _affine8_values(payload: bytes, shape: tuple[int, ...], channels: int) -> Array:
-    offset, step = np.frombuffer(payload, np.float32, 2 * channels).reshape(2, channels)
-    zero = np.frombuffer(payload, np.uint8, channels, 8 * channels).astype(np.float32)
-    codes = np.frombuffer(payload, np.uint8, offset=9 * channels).reshape(-1, channels)
-    values: Array = (codes - zero) * step + offset
-    return values.reshape(shape)
+    payload = np.empty(_core.affine_bytes(values.size, channels), np.uint8)
+    error = _core.affine_encode(values, channels, payload)
+    if not np.isfinite(error):
+        raise InvalidError("affine8 can't keep NaN, infinity or a range that is no normal float32")
+    return Coded(Kind.AFFINE8, payload, up(error))
 
 
 def _threshold(code: Code, values: Array, _channels: int) -> Coded:
@@ -253,7 +237,7 @@ _ENCODERS: dict[str, Callable[[Code, Array, int], Coded]] = {
 _DECODERS: dict[Kind, Callable[[bytes, tuple[int, ...], int], Array]] = {
     Kind.HALF: _of_lossy("fp16"),
     Kind.BF16: _of_lossy("bf16"),
-    Kind.AFFINE8: _affine8_values,
+    Kind.AFFINE8: affine_decode,
     Kind.QUANTILE: _quantile_values,
     Kind.THRESHOLD: _threshold_values,
 }

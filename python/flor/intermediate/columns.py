@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flor.errors import CorruptError, InvalidError
 from flor.intermediate.codes import Array
@@ -32,10 +33,15 @@ def as_column(name: str, values: Any, dtype: str, rows: int) -> Array:
     return array.copy()
 
 
+def bytes_of(values: Array) -> NDArray[np.uint8]:
+    """Return the memory of an array, in the order of C; of any dtype, also of dates."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+
 def content_of(name: str, values: Array) -> Any:
     """Return the bytes of a column; equal bytes are equal values. Raises InvalidError."""
     if values.dtype.kind not in "UO":
-        return np.ascontiguousarray(values)
+        return bytes_of(values)
     lengths = np.empty(len(values), "<i4")
     texts: list[bytes] = []
     for at, value in enumerate(values.tolist()):
@@ -74,6 +80,15 @@ def column_of(content: Any, dtype: str, rows: int) -> Array:
     out = np.empty(rows, object)
     out[:] = values
     return out
+
+
+def element_of(dtype: str) -> tuple[int, bool]:
+    """Return (bytes of an element, whether it is a float) for the core's encoding of columns."""
+    kind = np.dtype(dtype)
+    if kind.kind in "UOS":
+        return 1, False
+    width = next(size for size in (8, 4, 2, 1) if kind.itemsize % size == 0)
+    return width, kind.kind in "fc" and kind.itemsize in (width, 2 * width)
 
 
 def identity_of(*parts: Any) -> bytes:

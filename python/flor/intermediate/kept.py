@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flor import _core
 from flor.errors import CorruptError, InvalidError
 from flor.intermediate.blocks import Bounds, Cut
-from flor.intermediate.catalogue import ChunkRow, form_of, unpacked
+from flor.intermediate.catalogue import ChunkRow
 from flor.intermediate.codes import Array, Code, Kind, decode
-from flor.intermediate.columns import column_of
 from flor.intermediate.forms import Key
+from flor.intermediate.packing import unpack_form, unpack_numbers
 
 if TYPE_CHECKING:
     from flor.intermediate.store import IntermediateStore
@@ -35,7 +36,7 @@ class Kept:
     def __init__(self, store: IntermediateStore, row: dict[str, Any]) -> None:
         self._store, self.number = store, int(row["id"])
         self.key = Key(row["model"], row["layer"], row["data"], row["what"])
-        self.form = form_of(row["form"])
+        self.form = unpack_form(row["packed_form"])
         self.code = str(row["code"])
         self.rows, self.nbytes = int(row["rows"]), int(row["nbytes"])
         self.error = float(row["error"])
@@ -43,10 +44,11 @@ class Kept:
         self.created = float(row["created"])
         self.labels: dict[str, Any] = json.loads(row["labels"])
         self.parents: tuple[str, ...] = tuple(json.loads(row["parents"]))
-        self._rowset = int(row["rowset"])
+        self._rowsets = unpack_numbers(row["rowsets"]).tolist()
+        self._order: int | None = row["places"]
         self._cut = Cut.of(self.form, Code.parse(self.code))
-        self._block_rows = unpacked(row["blocks"]).astype(np.int64)
-        self._numbers = unpacked(row["chunks"])
+        self._block_rows = unpack_numbers(row["blocks"]).astype(np.int64)
+        self._numbers = unpack_numbers(row["chunks"])
         if len(self._numbers) != len(self._block_rows) * len(self._cut.kept.parts):
             raise CorruptError(f"the list of chunks of {self.key} is damaged")
         self._numbers = self._numbers.reshape(len(self._block_rows), len(self._cut.kept.parts))
@@ -82,8 +84,7 @@ class Kept:
         elif units is not None:
             values = self._read_units(places, units, touched)
         else:
-            every = range(self.form.unit_shape[0] if self.form.unit_shape else 1)
-            values = self._read_parts(places, every, touched)
+            values = self._read_all(places, touched)
         self._store._note_read(self, touched.chunks, touched.nbytes, time.perf_counter() - began)
         return ids, values
 
@@ -104,6 +105,8 @@ class Kept:
             cells = [getattr(one, name) for line in table for one in line]
             return np.array(cells, dtype).reshape(shape)
 
+        if self._order is not None:
+            return _as_one_block(table, self.rows)
         return Bounds(
             np.cumsum(rows) - rows, rows, field("low", np.float64), field("high", np.float64),
             field("zeros", np.int64), field("nans", np.int64), field("error", np.float64),
@@ -114,12 +117,14 @@ class Kept:
         if rows is None:
             blocks = np.arange(len(self._block_rows))
         else:
-            blocks = np.unique(self._block_of(self._places(rows)))
+            places = self._places(rows)
+            stands = places if self._order is None else self._stands[places]
+            blocks = np.unique(self._block_of(stands))
         if self.form.unit_shape is None:
             parts = len(self._named(units))
             nbytes = sum(self.form.parts[p].row_bytes for p in self._named(units))
         elif units is None:
-            parts, nbytes = len(self._cut.kept.parts), self.form.row_bytes
+            parts, nbytes = len(self._cut.kept.parts), self._cut.kept.row_bytes
         else:
             columns = self._cut.columns_of(_integers(units))
             used = np.unique(np.searchsorted(self._cut.starts, columns, "right") - 1)
@@ -132,7 +137,20 @@ class Kept:
 
     @cached_property
     def _ids(self) -> Ids:
-        return self._store._row_ids(self._rowset)
+        every = [self._store._row_ids(rowset) for rowset in self._rowsets]
+        ids = np.concatenate(every) if every else np.zeros(0, np.int64)
+        if len(ids) != self.rows:
+            raise CorruptError(f"the row ids of {self.key} are damaged: they are {len(ids)}")
+        return ids if self._order is None else ids[self._stands]
+
+    @cached_property
+    def _stands(self) -> NDArray[np.int64]:
+        """Where each row stands in the order of row ids, in which it is kept."""
+        assert self._order is not None
+        places = self._store._row_ids(self._order)
+        if len(places) != self.rows or (np.sort(places) != np.arange(self.rows)).any():
+            raise CorruptError(f"the order of the rows of {self.key} is damaged")
+        return places
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.int64], Ids]:
@@ -193,46 +211,57 @@ class Kept:
             for part in parts:
                 chunk = chunks[int(self._numbers[block, part])]
                 told = self.form.parts[part]
+                touched.add(chunk)
                 values = self._store._column(chunk, told.dtype)
-                touched.add(values)
                 out[told.name][into] = values[local]
         return out
+
+    def _read_all(self, places: Any, touched: _Touched) -> Array:
+        shape, kept = self.form.unit_shape, self._cut.kept
+        assert shape is not None and kept.unit_shape is not None
+        every = np.arange(len(kept.parts))
+        flat = self._fill_parts(places, every, self._cut.starts, touched)
+        return self._cut.code.unpool(flat.reshape(len(places), *kept.unit_shape), shape)
 
     def _read_parts(self, places: Any, parts: Sequence[int], touched: _Touched) -> Array:
         """Read slices of the first axis; of scalar units those."""
         shape, kept = self.form.unit_shape, self._cut.kept.unit_shape
         assert shape is not None and kept is not None
-        wanted = _integers(list(parts))
-        if len(kept) <= 1:  # scalar units as kept; of pooled maps the first axis all the same
-            inner = int(np.prod(kept[1:], dtype=np.int64)) if kept else 1
-            columns = (wanted[:, None] * inner + np.arange(inner)).ravel()
-            limit = shape[0] if shape else 1
-        else:
-            limit, columns = kept[0], None
+        wanted, limit = _integers(list(parts)), shape[0] if shape else 1
         if wanted.size and (wanted.min() < 0 or wanted.max() >= limit):
             raise InvalidError(f"parts go from 0 to {limit - 1}; {wanted.tolist()[:8]} do not")
-        if columns is not None:
-            values = self._read_columns(places, columns, touched)
-            values = values.reshape(len(places), len(wanted), *kept[1:])
+        if len(kept) < 2:  # several units a part
+            flat = self._read_columns(places, wanted, touched)
         else:
-            values = self._read_whole(places, wanted, touched)
-        if not shape:
-            return values.reshape(len(places))
+            ends = np.arange(len(wanted) + 1) * self._cut.widths[0]
+            flat = self._fill_parts(places, wanted, ends, touched)
+        values = flat.reshape(len(places), len(wanted), *kept[1:])
         return self._cut.code.unpool(values, (len(wanted), *shape[1:]))
 
-    def _read_whole(self, places: Any, parts: NDArray[np.int64], touched: _Touched) -> Array:
-        """Read whole parts: (n, parts, *inner)."""
-        kept = self._cut.kept
-        assert kept.unit_shape is not None
-        out = np.empty((len(places), len(parts), *kept.unit_shape[1:]), kept.parts[0].dtype)
-        flat = out.reshape(len(places), len(parts), -1)
+    def _fill_parts(
+        self, places: Any, parts: NDArray[np.int64], starts: NDArray[np.int64], touched: _Touched
+    ) -> Array:
+        """Read whole parts into flat rows, the n-th from column ``starts[n]`` on."""
+        out = np.empty((len(places), int(starts[len(parts)])), self._cut.kept.parts[0].dtype)
         for block, into, local in self._blocks(places):
             chunks = self._rows_of(self._numbers[block : block + 1, parts])
-            for at, part in enumerate(parts.tolist()):
-                values = self._values(chunks[int(self._numbers[block, part])], part)
-                touched.add(values)
-                flat[into, at] = values[local]
+            for part, start in zip(parts.tolist(), starts.tolist(), strict=False):
+                chunk = chunks[int(self._numbers[block, part])]
+                touched.add(chunk)
+                if _is_whole(local, chunk) and chunk.kind == Kind.AFFINE8 and out.itemsize == 4:
+                    self._decode_into(out, into.start, start, chunk, part)
+                else:
+                    values = self._values(chunk, part)
+                    out[into, start : start + values.shape[1]] = values[local]
         return out
+
+    def _decode_into(self, out: Array, row: int, column: int, chunk: ChunkRow, part: int) -> None:
+        """Decode a whole chunk where its values go."""
+        width, stride = self._cut.widths[part], out.shape[1]
+        payload = self._store._payload(chunk)
+        first = row * stride + column
+        channels = self._cut.channels(part)
+        _core.affine_decode(payload, channels, out, chunk.rows, width, first, stride)
 
     def _read_units(self, places: Any, units: Any, touched: _Touched) -> Array:
         return self._read_columns(places, self._cut.columns_of(_integers(units)), touched)
@@ -245,8 +274,9 @@ class Kept:
         for block, into, local in self._blocks(places):
             chunks = self._rows_of(self._numbers[block : block + 1, parts])
             for part in parts.tolist():
-                values = self._values(chunks[int(self._numbers[block, part])], part)
-                touched.add(values)
+                chunk = chunks[int(self._numbers[block, part])]
+                values = self._values(chunk, part)
+                touched.add(chunk)
                 mine = np.flatnonzero(owner == part)
                 within = columns[mine] - self._cut.starts[part]
                 if isinstance(local, slice) and isinstance(into, slice):
@@ -259,6 +289,8 @@ class Kept:
         """Yield (block, where its rows go in the result, which of its rows) for these positions."""
         if not len(places):
             return
+        if self._order is not None:
+            places = self._stands[places]
         blocks = self._block_of(places)
         if (np.diff(places) == 1).all():
             edges = np.flatnonzero(np.diff(blocks)) + 1
@@ -290,9 +322,30 @@ class _Touched:
     def __init__(self) -> None:
         self.chunks, self.nbytes = 0, 0
 
-    def add(self, values: Array) -> None:
+    def add(self, chunk: ChunkRow) -> None:
         self.chunks += 1
-        self.nbytes += values.nbytes
+        self.nbytes += chunk.raw
+
+
+def _as_one_block(table: list[list[ChunkRow]], rows: int) -> Bounds:
+    """Return bounds of all rows together: those of a block are not next to each other."""
+    columns = list(zip(*table, strict=True))
+
+    def field(name: str, least: bool = False) -> NDArray[Any]:
+        most = np.fmin.reduce if least else np.fmax.reduce
+        return np.array([[most([getattr(c, name) for c in one]) for one in columns]], np.float64)
+
+    def total(name: str) -> NDArray[Any]:
+        return np.array([[sum(getattr(c, name) for c in one) for one in columns]], np.int64)
+
+    return Bounds(
+        np.zeros(1, np.int64), np.array([rows]), field("low", True), field("high"),
+        total("zeros"), total("nans"), field("error"),
+    )  # fmt: skip
+
+
+def _is_whole(local: Any, chunk: ChunkRow) -> bool:
+    return isinstance(local, slice) and local.start == 0 and local.stop == chunk.rows
 
 
 def _integers(values: Any) -> NDArray[np.int64]:
@@ -300,10 +353,3 @@ def _integers(values: Any) -> NDArray[np.int64]:
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise InvalidError(f"rows and units are integers, not {array.dtype} {array.shape}")
     return array.astype(np.int64)
-
-
-def column_values(chunk: ChunkRow, payload: Any, dtype: str) -> Array:
-    """Return a column of a table from the payload of its chunk."""
-    if chunk.kind == Kind.EXACT:
-        return column_of(payload, dtype, chunk.rows)
-    return decode(chunk.kind, payload, (chunk.rows, 1), dtype).reshape(-1)

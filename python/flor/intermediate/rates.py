@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 _KEEP = 0.95  # what an earlier measurement counts when another one comes
+_GUESS = 1e-3  # what a guess counts beside a measurement
 
 
 class Rate:
-    """Rates for some amounts; begins with a guess, worth one measurement a rate."""
+    """Rates for some amounts; begins with a guess, which measurements soon outweigh."""
 
     def __init__(self, guess: Sequence[float], state: Any = None) -> None:
         self.guess = np.asarray(guess, np.float64)
-        self.square = np.diag(self.guess**-2)
-        self.line = self.guess**-1
+        self.square = _GUESS * np.diag(self.guess**-2)
+        self.line = _GUESS * self.guess**-1
         if state and len(state[1]) == len(self.guess):
             self.square, self.line = np.asarray(state[0]), np.asarray(state[1])
 

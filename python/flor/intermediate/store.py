@@ -23,14 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flor import _core
-from flor.errors import InvalidError, NotFoundError
+from flor.errors import ClosedError, CorruptError, InvalidError, NotFoundError
+from flor.intermediate.behind import WriteBehind
 from flor.intermediate.blocks import Cut
 from flor.intermediate.catalogue import NAME, Catalogue, ChunkRow, Entry, folder_of
-from flor.intermediate.codes import Array, Code
+from flor.intermediate.codes import Array, Code, Kind, decode
+from flor.intermediate.columns import column_of, identity_of
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.kept import Kept, column_values
+from flor.intermediate.kept import Kept
+from flor.intermediate.placement import Placer, aligned
 from flor.intermediate.rates import Rate
-from flor.intermediate.writer import TableWriter, WriteBehind
+from flor.intermediate.writer import TableWriter
 from flor.layout import StoreLayout
 from flor.runlock import alone_with_run, hold_run
 
@@ -38,6 +41,7 @@ IN_FLIGHT_BYTES = 256 << 20
 HALF_LIFE_SECONDS = 7 * 24 * 3600.0
 _READ_GUESS = (40e-6, 1e-9)  # seconds a chunk, a decoded byte
 _READS_A_FLUSH = 64
+_ROWSETS = 64  # whose row ids are kept in memory
 
 
 class IntermediateStore:
@@ -56,9 +60,12 @@ class IntermediateStore:
         self._use: int | None = None  # the descriptor that says that chunks are relied on
         self._by_name: dict[bytes, ChunkRow] = {}
         self._by_number: dict[int, ChunkRow] = {}
-        self._rowsets: dict[int, NDArray[np.int64]] = {}
+        self._rowsets: dict[int | bytes, NDArray[np.int64]] = {}
+        self._placer = Placer(self)
         self._committed: set[bytes] = set()
+        self._lost: set[bytes] = set()
         self._removed = False
+        self._closed = False
         self._rates: dict[str, Rate] = {}
         self._reads = 0
 
@@ -95,6 +102,8 @@ class IntermediateStore:
             raise InvalidError(f"{self.layout.root} can't be written")
         cut = Cut.of(form, Code.parse(code))
         with self._lock:
+            if self._closed:
+                raise ClosedError("this store of intermediates is closed; open it again")
             if self._use is None:
                 self._use = hold_run(self.folder)
             writer = TableWriter(
@@ -167,9 +176,14 @@ class IntermediateStore:
     def close(self) -> None:
         """Abort what was not committed and end all use. A second call does nothing."""
         with self._lock:
-            for writer in list(self._writers):
-                writer.abort()
-            self._behind.close()
+            writers = list(self._writers)
+        for writer in writers:
+            writer.abort()
+        self._behind.close()  # without the lock, which its jobs take
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
             if not self.readonly:
                 self._flush_rates()
             if self._use is not None:
@@ -188,31 +202,47 @@ class IntermediateStore:
             found = {name: self._by_name[name] for name in names if name in self._by_name}
             rest = [name for name in dict.fromkeys(names) if name not in found]
             if rest:
-                in_catalogue = self._catalogue.chunks(rest)
-                self._by_name.update(in_catalogue)
-                self._committed.update(in_catalogue)
-                found |= in_catalogue
+                for name, chunk in self._catalogue.chunks(rest).items():
+                    if self._is_whole(chunk):
+                        self._by_name[name] = found[name] = chunk
+                        self._committed.add(name)
+                    else:
+                        self._lost.add(name)  # stored anew by who has the values
         return found
+
+    def _is_whole(self, chunk: ChunkRow) -> bool:
+        """Whether the packs hold a chunk, and what it is a difference to."""
+        based = chunk.base is None or bool(self._known([chunk.base]))
+        return based and self._chunks.contains(chunk.ref)
 
     def _remember(self, chunk: ChunkRow) -> None:
         with self._lock:
             self._by_name[chunk.identity] = chunk
+        self._placer.add(chunk)
 
-    def _commit(self, entry: Entry, chunks: Sequence[ChunkRow]) -> Kept:
-        distinct = {chunk.identity: chunk for chunk in chunks}
+    def _commit(self, entry: Entry) -> Kept:
         with self._lock:
-            known = self._known([name for name in distinct if name not in self._committed])
-            new = [
-                known.get(name, chunk)
-                for name, chunk in distinct.items()
-                if name not in self._committed
-            ]
-        entry.nbytes = sum(chunk.length for chunk in new)
+            new: dict[bytes, ChunkRow] = {}
+            for chunk in entry.chunks:
+                self._with_bases(chunk, new)
         self._chunks.sync()
-        number = self._catalogue.commit(entry, new)
+        number = self._catalogue.commit(entry, list(new.values()))
         with self._lock:
-            self._committed.update(distinct)
-        return Kept(self, self._catalogue.intermediate(number))
+            self._committed.update(new)
+            if self._lost.intersection(new):
+                self._lost.difference_update(new)
+                self._by_number.clear()  # they are elsewhere now
+            for chunk in new.values():
+                chunk.ids = None  # the catalogue has them
+        return Kept(self, self._catalogue.intermediates(id=number)[0])
+
+    def _with_bases(self, chunk: ChunkRow, new: dict[bytes, ChunkRow]) -> None:
+        """Collect what must be committed with a chunk, bases first."""
+        if chunk.identity in new or chunk.identity in self._committed:
+            return
+        if chunk.base is not None:
+            self._with_bases(self._known([chunk.base])[chunk.base], new)
+        new[chunk.identity] = chunk
 
     def _ended(self, writer: TableWriter) -> None:
         with self._lock:
@@ -226,30 +256,67 @@ class IntermediateStore:
                 self._by_name.clear()
                 self._by_number.clear()
                 self._committed.clear()
+                self._placer.forget()
                 self._removed = False
 
     # --- for readers
 
-    def _row_ids(self, rowset: int) -> NDArray[np.int64]:
+    def _row_ids(self, rowset: int | bytes) -> NDArray[np.int64]:
         with self._lock:
             if rowset not in self._rowsets:
+                while len(self._rowsets) >= _ROWSETS:
+                    del self._rowsets[next(iter(self._rowsets))]
                 self._rowsets[rowset] = self._catalogue.row_ids(rowset)
             return self._rowsets[rowset]
 
     def _chunk_rows(self, numbers: NDArray[Any]) -> dict[int, ChunkRow]:
-        wanted = [int(one) for one in numbers.ravel()]
+        wanted = np.unique(numbers).tolist()
         with self._lock:
             rest = [one for one in wanted if one not in self._by_number]
             if rest:
-                self._by_number.update(self._catalogue.chunks_by_id(np.array(rest)))
+                self._by_number.update(self._catalogue.chunks_by_id(rest))
             return {one: self._by_number[one] for one in wanted}
 
-    def _payload(self, chunk: ChunkRow) -> Any:
-        content = self._chunks.get(chunk.ref)
-        return memoryview(content)[chunk.start : chunk.start + chunk.length]
+    def _payload(self, chunk: ChunkRow) -> Array:
+        payload = np.empty(chunk.length, np.uint8)
+        if chunk.length:
+            self._chunks.read_into(chunk.ref, payload, chunk.start)
+        return payload
 
     def _column(self, chunk: ChunkRow, dtype: str) -> Array:
-        return column_values(chunk, self._payload(chunk), dtype)
+        """Return the values of a column of a table."""
+        if chunk.kind != Kind.COLUMN:
+            return decode(chunk.kind, self._payload(chunk), (chunk.rows, 1), dtype).reshape(-1)
+        content = np.empty(chunk.raw, np.uint8)
+        base = None if chunk.base is None else self._base(chunk, dtype)
+        _core.column_decode(self._payload(chunk), content, base)
+        values = column_of(content, dtype, chunk.rows)
+        if base is not None:
+            head = f"{dtype} exact0 {chunk.rows} ".encode()
+            if identity_of(head, content) != chunk.identity:
+                raise CorruptError(
+                    f"a kept column decodes to other content: its base or the row ids in "
+                    f"{self._catalogue.path} are damaged"
+                )
+        return values
+
+    def _base(self, chunk: ChunkRow, dtype: str) -> Array:
+        assert chunk.base is not None
+        base = self._by_name.get(chunk.base) or self._catalogue.chunks([chunk.base])[chunk.base]
+        if base.depth >= chunk.depth:
+            raise CorruptError("a kept column is a difference to one that is no nearer to its end")
+        values = self._column(base, dtype)
+        like = aligned(values, self._rows_of_chunk(base), self._rows_of_chunk(chunk))
+        if like is None:
+            raise CorruptError("a kept column is a difference to one whose row ids do not ascend")
+        return np.ascontiguousarray(like)
+
+    def _rows_of_chunk(self, chunk: ChunkRow) -> NDArray[np.int64]:
+        if chunk.ids is not None:
+            return chunk.ids
+        if chunk.rowset is None:
+            raise CorruptError("a kept column that others are differences to has no row ids")
+        return self._row_ids(chunk.rowset)
 
     def _rate(self, kept: Kept) -> Rate:
         form = "table" if kept.form.unit_shape is None else "tensor"

@@ -18,6 +18,7 @@ from flor.upkeep.bar import Tell
 from flor.upkeep.known import KnownLosses
 from flor.upkeep.references import (
     Owner,
+    catalogue_problems,
     catalogue_references,
     chunk_ids,
     intermediates,
@@ -202,6 +203,8 @@ class _Check:
 
     def _catalogue(self, owner: Owner) -> None:
         try:
+            for problem in catalogue_problems(owner):
+                self._damage(owner.kind, owner.path, problem)
             self._blobs(owner, catalogue_references(owner))
         except FlorError as error:
             self._damage(owner.kind, owner.path, error)

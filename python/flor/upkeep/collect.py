@@ -20,6 +20,7 @@ import numpy as np
 from flor import _core
 from flor.errors import CorruptError
 from flor.files import storage_error
+from flor.intermediate.catalogue import Catalogue
 from flor.layout import StoreLayout
 from flor.runlock import alone_with_run
 from flor.upkeep.bar import Tell
@@ -32,7 +33,7 @@ from flor.upkeep.keep import (
     saved_checkpoints,
     within_bytes,
 )
-from flor.upkeep.references import references
+from flor.upkeep.references import intermediates, references
 
 
 @dataclass
@@ -66,6 +67,8 @@ def collect(
             _choose(layout, store, runs, keep, done)
         for run in runs:
             _drop(layout, run, done)
+        if not dry:
+            _forget_chunks(layout)
         _sweep(layout, store, done, tell)
     finally:
         store.close()
@@ -123,6 +126,18 @@ def _remove_manifests(folder: Path, dropped: list[Saved]) -> None:
             os.close(descriptor)
     except OSError as cause:
         raise storage_error(cause, folder, "remove checkpoints from") from cause
+
+
+def _forget_chunks(layout: StoreLayout) -> None:
+    """Take chunks of intermediates that were removed out of the catalogue, unless it is in use."""
+    for owner in intermediates(layout):
+        with alone_with_run(owner.path.parent) as alone:
+            if alone:
+                catalogue = Catalogue(owner.path.parent)
+                try:
+                    catalogue.purge()
+                finally:
+                    catalogue.close()
 
 
 def _remove_unfinished(layout: StoreLayout, run: str) -> None:

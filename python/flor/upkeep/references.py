@@ -169,6 +169,15 @@ def catalogue_references(owner: Owner) -> list[bytes]:
         catalogue.close()
 
 
+def catalogue_problems(owner: Owner) -> list[str]:
+    """Return what is wrong with the file of a catalogue; raises what reading it does."""
+    catalogue = Catalogue(owner.path.parent, readonly=True)
+    try:
+        return catalogue.problems()
+    finally:
+        catalogue.close()
+
+
 def run_folders(layout: StoreLayout) -> list[str]:
     """Return the names of the runs' folders, also of those without a run.json."""
     return sorted(path.name for path in (layout.root / "runs").glob("*") if path.is_dir())

@@ -13,11 +13,14 @@ import time
 from pathlib import Path
 
 from flor import _core
+from flor.errors import CorruptError
 from flor.files import storage_error
+from flor.intermediate.catalogue import Catalogue
 from flor.layout import StoreLayout
 from flor.runlock import alone_with_run
 from flor.upkeep.check import Damage, Findings, check
 from flor.upkeep.known import FOLDER, KnownLosses
+from flor.upkeep.references import intermediates
 
 
 def repair(layout: StoreLayout, found: Findings) -> list[str]:
@@ -40,8 +43,10 @@ class _Repair:
         mended = self._packs(found)
         if mended:
             found = check(self.layout)  # a chunk may have had another copy, or have lost its base
+        if found.of_kind("intermediates"):
+            self._forget_intermediates()
         for damage in found.damages:
-            if damage.kind not in ("pack", "index"):
+            if damage.kind not in ("pack", "index", "intermediates"):
                 self._one(damage)
         if mended or found.of_kind("index"):
             self._renew_index()
@@ -73,6 +78,36 @@ class _Repair:
         finally:
             store.close()
         self.done.append("the index of chunks was made anew from the packs")
+
+    def _forget_intermediates(self) -> None:
+        """Leave out of the catalogue what is lost: it can be computed again.
+
+        A catalogue that can't be read is set aside as a whole.
+        """
+        path = next(intermediates(self.layout)).path
+        with alone_with_run(path.parent) as alone:
+            if not alone:
+                self.done.append(f"{self._name(path)} is in use and stays; repair again after that")
+                return
+            try:
+                self.done.append(f"{self._forget_lost(path)} intermediates are forgotten: lost")
+            except CorruptError:
+                self._move(path)
+
+    def _forget_lost(self, path: Path) -> int:
+        store = _core.ChunkStore(str(self.layout.root), use_index=False)
+        try:
+            catalogue = Catalogue(path.parent)
+            try:
+                if catalogue.problems():
+                    raise CorruptError(str(path))
+                count = catalogue.forget_lost(store.contains)
+                catalogue.purge()
+                return count
+            finally:
+                catalogue.close()
+        finally:
+            store.close()
 
     def _one(self, damage: Damage) -> None:
         if damage.run is None:

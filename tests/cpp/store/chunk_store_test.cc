@@ -63,6 +63,19 @@ TEST_CASE("content of every length comes back, raw and compressed, whole and in 
   CHECK(failure([&] { store.read(one, 0, out); }) == ErrorKind::kInvalid);
 }
 
+TEST_CASE("several contents at once are one extent, and each has its own name") {
+  Disk disk;
+  ChunkStore store("s", disk.options());
+  const std::vector<Buffer> contents{text(900, 1), noise(70'000, 2), {}, text(900, 1), noise(9, 3)};
+  const std::vector<Bytes> views(contents.begin(), contents.end());
+  std::vector<ContentRef> refs(contents.size());
+  const std::uint64_t added = store.put(views, refs);
+  for (std::size_t i = 0; i < contents.size(); ++i) REQUIRE(store.get(refs[i]) == contents[i]);
+  CHECK(refs[0] == refs[3]);
+  CHECK(added > 70'000);
+  CHECK(store.put(views, refs) == 0);
+}
+
 TEST_CASE("content is stored once, within a put and across stores") {
   Disk disk;
   const Buffer chunk = noise(kChunkBytes, 1);

@@ -1,0 +1,574 @@
+"""Intermediates come back as they were written, or within the error that their copy states."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flor.errors import ClosedError, CorruptError, InvalidError, LostChunkError
+from flor.intermediate.blocks import TABLE_ROWS, table_cuts
+from flor.intermediate.catalogue import Catalogue, folder_of
+from flor.intermediate.codes import Code
+from flor.intermediate.forms import Form, Key
+from flor.intermediate.rates import Rate
+from flor.intermediate.store import IntermediateStore
+from flor.layout import StoreLayout
+
+KEY = Key("model", "layer", "data")
+CODES = ["exact", "half", "bf16", "affine8", "quantile3", "threshold90"]
+POOLS = ["pool2", "poolmap", "pool3max", "pool2+affine8", "poolmapmax+half"]
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with IntermediateStore.open(tmp_path / "store", create=True) as opened:
+        yield opened
+
+
+def keep(store, values, code="exact", key=KEY, ids=None, batch=50):
+    """Write a tensor in batches, return what was kept."""
+    ids = np.arange(len(values)) if ids is None else ids
+    form = Form.tensor(values.shape[1:], str(values.dtype))
+    with store.writer(key, form, code) as writer:
+        for at in range(0, len(values), batch):
+            writer.append(ids[at : at + batch], values[at : at + batch])
+    return store.find(key)[0]
+
+
+def keep_table(store, columns, ids=None, key=KEY, code="exact"):
+    rows = len(next(iter(columns.values())))
+    form = Form.table({name: str(values.dtype) for name, values in columns.items()})
+    writer = store.writer(key, form, code)
+    writer.append(np.arange(rows) if ids is None else ids, columns)
+    return writer.commit()
+
+
+def same(a, b):
+    """Equal to the bit, for any dtype."""
+    if a.dtype == object:
+        return str(a.tolist()) == str(b.tolist())
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def images(rows=120, shape=(5, 6, 7), dtype="float32"):
+    return np.maximum(RNG.normal(size=(rows, *shape)), 0).astype(dtype)
+
+
+# --- tensors
+
+
+@pytest.mark.parametrize("code", CODES + POOLS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_no_value_is_farther_than_the_error_says(store, code, dtype):
+    values = images(dtype=dtype)
+    kept = keep(store, values, code)
+    ids, back = kept.read()
+    assert np.array_equal(ids, np.arange(len(values)))
+    assert (back.shape, back.dtype) == (values.shape, values.dtype)
+    assert np.abs(values.astype(float) - back).max() <= kept.error
+    if code == "exact":
+        assert same(back, values) and kept.error == 0
+    if code == "affine8":
+        assert (back[values == 0] == 0).all()
+        assert kept.error <= values.max() / 255 / 2 * 1.01 + np.finfo(dtype).eps * 4
+
+
+def test_pooling_is_the_mean_or_the_largest_of_a_cell(store):
+    values = images(3, (2, 5, 4))
+    back = keep(store, values, "pool2").read()[1]
+    assert np.allclose(back[:, :, 0:2, 2:4], values[:, :, 0:2, 2:4].mean((2, 3), keepdims=True))
+    assert np.allclose(back[:, :, 4, 0:2], values[:, :, 4, 0:2].mean(-1, keepdims=True))
+    back = keep(store, values, "poolmapmax").read()[1]
+    assert (back == values.max((2, 3), keepdims=True)).all()
+
+
+def test_a_part_that_a_code_cannot_keep_is_exact(store):
+    values = images(40, (3, 4, 4))
+    values[7, 1, 2, 2] = np.nan
+    values[9, 1, 0, 0] = -np.inf
+    for code in ("affine8", "quantile8", "threshold"):
+        kept = keep(store, values, code)
+        back = kept.read()[1]
+        assert same(back[:, 1], values[:, 1])
+        assert np.abs(values[:, [0, 2]] - back[:, [0, 2]]).max() <= kept.error
+    bounds = kept.bounds([16, 0])
+    assert bounds.nans.tolist() == [[1, 0]] and bounds.low[0, 0] == -np.inf
+    constant = np.zeros((4, 3), np.float32)
+    constant[1, 2] = np.nan
+    assert same(keep(store, constant, "affine8").read()[1], constant)
+    large = np.full((4, 3), 1e5, np.float32)
+    assert same(keep(store, large, "half").read()[1], large)
+    huge = np.full((4, 3), 1e300)
+    assert same(keep(store, huge, "affine8").read()[1], huge)
+
+
+def test_rows_units_and_parts_are_what_the_whole_says(store):
+    values = images(300, (4, 9, 10))
+    for code in ("exact", "affine8", "pool2", "poolmap"):
+        kept = keep(store, values, code)
+        assert code != "exact" or len(kept.bounds([0]).rows) > 1
+        ids, whole = kept.read()
+        rows = [299, 3, 3, 180]
+        assert same(kept.read(rows=rows)[1], whole[rows])
+        assert kept.read(rows=rows)[0].tolist() == rows
+        assert same(kept.read(rows=slice(250, 20, -7))[1], whole[250:20:-7])
+        units = [0, 359, 95]
+        flat = whole.reshape(300, -1)
+        assert same(kept.read(units=units)[1], flat[:, units])
+        assert same(kept.read(rows=rows, units=[95])[1], flat[rows][:, [95]])
+        assert same(kept.read(rows=rows, parts=[3, 1])[1], whole[rows][:, [3, 1]])
+        assert kept.read(rows=[])[1].shape == (0, 4, 9, 10)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (130,), (3, 8)])
+def test_tensors_of_other_shapes(store, shape):
+    values = RNG.normal(size=(77, *shape)).astype(np.float32)
+    for code in ("exact", "affine8"):
+        kept = keep(store, values, code)
+        back = kept.read()[1]
+        assert back.shape == values.shape and np.abs(back - values).max() <= kept.error
+        units = [0] if not shape else [math.prod(shape) - 1, 0]
+        assert same(kept.read(units=units)[1], back.reshape(77, -1)[:, units])
+
+
+def test_integers_stay_exact_under_any_code(store):
+    values = RNG.integers(0, 50_000, (60, 12))
+    assert same(keep(store, values, "affine8").read()[1], values)
+
+
+def test_bounds_hold_the_true_values(store):
+    values = images(500, (130,))
+    kept = keep(store, values, "affine8")
+    bounds = kept.bounds([5, 64, 129])
+    for block, (first, rows) in enumerate(zip(bounds.first, bounds.rows, strict=True)):
+        some = values[first : first + rows]
+        for at, (begin, end) in enumerate([(0, 64), (64, 128), (128, 130)]):
+            part = some[:, begin:end]
+            assert bounds.low[block, at] == part.min()
+            assert bounds.high[block, at] == part.max()
+            assert bounds.zeros[block, at] == (part == 0).sum()
+            back = kept.read(rows=slice(first, first + rows), units=range(begin, end))[1]
+            assert np.abs(part - back).max() <= bounds.error[block, at] <= kept.error
+
+
+def test_equal_values_are_stored_once(store):
+    values = images(200)
+    for code in ("exact", "affine8"):
+        first = keep(store, values, code, Key("epoch 1", "frozen", "data"))
+        again = keep(store, values, code, Key("epoch 2", "frozen", "data"), batch=33)
+        assert first.nbytes > 10_000 and again.nbytes == 0
+    assert len(store.find(layer="frozen")) == 4
+    keep(store, values, "exact", Key("epoch 2", "frozen", "data"))  # again: replaced
+    assert len(store.find(layer="frozen")) == 4
+
+
+def test_equal_codes_of_other_values_keep_their_own_error(store):
+    """The error of a copy is that of its own values, not of those that were coded alike first."""
+    near = np.repeat(np.linspace(0, 255, 256, dtype=np.float32)[:, None], 4, axis=1)
+    far = near.copy()
+    far[100] += 0.4
+    assert keep(store, near, "affine8", Key("a", "l", "d")).error < 1e-3
+    kept = keep(store, far, "affine8", Key("b", "l", "d"))
+    assert np.abs(kept.read()[1] - far).max() <= kept.error
+    assert kept.error > 0.39
+
+
+# --- tables
+
+
+def mixed(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    texts = np.array(["Köln", "", None, "x" * 40, float("nan"), "\ud800"], object)
+    return {
+        "price": np.round(rng.lognormal(12, 1, rows), 2),
+        "holes": np.where(rng.random(rows) < 0.3, np.nan, rng.integers(0, 9, rows)),
+        "noise": rng.normal(size=rows),
+        "single": rng.normal(size=rows).astype(np.float32),
+        "id": rng.integers(-(2**62), 2**62, rows),
+        "flag": rng.random(rows) < 0.01,
+        "day": rng.integers(0, 10**9, rows).astype("datetime64[s]"),
+        "text": texts[rng.integers(0, len(texts), rows)],
+        "city": np.array(["a", "bb", "ccc"])[rng.integers(0, 3, rows)],
+        "raw": np.array([b"a", b"bb"])[rng.integers(0, 2, rows)],
+    }
+
+
+@pytest.mark.parametrize("rows", [0, 1, 700])
+def test_every_column_reads_back_bit_equal(store, rows):
+    columns = mixed(rows)
+    kept = keep_table(store, columns, np.arange(rows) * 3)
+    ids, back = kept.read()
+    assert ids.tolist() == [3 * at for at in range(rows)]
+    assert list(back) == list(columns)
+    assert all(same(back[name], columns[name]) for name in columns)
+    if rows > 1:
+        some = kept.read(rows=[12, 3], units=["text", "price"])[1]
+        assert list(some) == ["text", "price"]
+        assert same(some["price"], columns["price"][[4, 1]])
+
+
+def test_a_table_of_many_blocks_shares_what_a_filter_left(store):
+    rows = 2 * TABLE_ROWS + 5000
+    columns = {"a": RNG.normal(size=rows), "b": RNG.integers(0, 5, rows)}
+    first = keep_table(store, columns, key=Key("p", "all", "d"))
+    assert first.bounds("a").rows.tolist() == [TABLE_ROWS, TABLE_ROWS, 5000]
+    stays = np.ones(rows, bool)
+    stays[TABLE_ROWS + 10 :: 100] = False  # none of the first block
+    ids = np.flatnonzero(stays)
+    some = {name: values[stays] for name, values in columns.items()}
+    kept = keep_table(store, some, ids, Key("p", "filtered", "d"))
+    assert all(same(kept.read()[1][name], some[name]) for name in some)
+    assert np.array_equal(kept.read(rows=ids[-3:])[0], ids[-3:])
+    # The first block is shared; the others are differences of nothing to those of the first table.
+    assert kept.nbytes < first.nbytes / 50
+    with Catalogue(folder_of(store.layout), readonly=True).reading() as db:
+        depths = db.execute("SELECT max(depth), count(*) FROM chunk").fetchone()
+    assert depths == (1, 3 * 2 + 2 * 2)
+
+
+def test_near_columns_are_stored_as_differences_of_bounded_depth(tmp_path):
+    values = RNG.normal(size=20_000)
+    with IntermediateStore.open(tmp_path / "s", create=True) as store:
+        made = []
+        for step in range(7):
+            values = values.copy()
+            values[step::97] += 1.0
+            made.append((keep_table(store, {"p": values}, key=Key(str(step), "p", "d")), values))
+        assert made[1][0].nbytes < made[0][0].nbytes / 4
+    with IntermediateStore.open(tmp_path / "s") as store:
+        for step, (_, expected) in enumerate(made):
+            assert same(store.find(model=str(step))[0].read()[1]["p"], expected)
+        with store._catalogue.reading() as db:
+            assert db.execute("SELECT max(depth) FROM chunk").fetchone()[0] in (1, 2, 3)
+
+
+def test_lossy_columns_state_their_error(store):
+    columns = mixed(400)
+    kept = keep_table(store, columns, code="half")
+    back = kept.read()[1]
+    assert same(back["id"], columns["id"]) and same(back["text"], columns["text"])
+    assert 0 < np.abs(back["noise"] - columns["noise"]).max() <= kept.error
+
+
+def test_row_ids_that_repeat_or_do_not_ascend(store):
+    ids = np.array([5, 3, 5, 9])
+    kept = keep_table(store, {"a": np.arange(4.0)}, ids)
+    found, values = kept.read(rows=[5, 9, 5])
+    assert found.tolist() == [5, 5, 9, 5, 5] and values["a"].tolist() == [0, 2, 3, 0, 2]
+
+
+def test_a_sorted_table_shares_its_chunks_and_reads_in_its_order(store):
+    columns = mixed(3000)
+    first = keep_table(store, columns, key=Key("p", "plain", "d"))
+    order = np.argsort(columns["noise"])
+    by_noise = {name: values[order] for name, values in columns.items()}
+    kept = keep_table(store, by_noise, order, Key("p", "sorted", "d"))
+    assert first.nbytes > 0 and kept.nbytes == 0
+    ids, back = kept.read()
+    assert np.array_equal(ids, order)
+    assert all(same(back[name], by_noise[name]) for name in columns)
+    some = kept.read(rows=slice(100, 90, -3), units=["id"])[1]["id"]
+    assert same(some, by_noise["id"][100:90:-3])
+    assert same(kept.read(rows=order[[5, 2]], units="id")[1]["id"], by_noise["id"][[5, 2]])
+    bounds = kept.bounds(["noise", "flag"])
+    assert bounds.rows.tolist() == [3000] and kept.estimate() > 0
+    assert bounds.low[0, 0] == by_noise["noise"][0]
+
+
+@given(st.lists(st.integers(-3, 400_000), max_size=30))
+def test_cuts_cover_all_rows(ids):
+    array = np.repeat(np.array(sorted(ids), np.int64), 5000)
+    cuts = table_cuts(array)
+    assert cuts == sorted(set(cuts)) and (not len(array) or cuts[-1] == len(array))
+    assert all(0 < step <= TABLE_ROWS for step in np.diff([0, *cuts]))
+
+
+# --- any of it
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.integers(1, 5), max_size=3),
+    st.sampled_from(["float32", "float64", "float16", "int16", "bool"]),
+    st.sampled_from(CODES + POOLS),
+    st.integers(0, 30),
+    st.integers(1, 12),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_tensor_under_any_code(tmp_path_factory, shape, dtype, code, rows, batch, seed):
+    rng = np.random.default_rng(seed)
+    values = (rng.normal(size=(rows, *shape)) * 10.0 ** rng.integers(-8, 4)).astype(dtype)
+    if dtype.startswith("f") and values.size:
+        values.reshape(-1)[rng.integers(0, values.size)] = rng.choice([np.nan, np.inf, -0.0, 1])
+    folder = tmp_path_factory.mktemp("any")
+    with IntermediateStore.open(folder / "s", create=True) as store:
+        if code.startswith("pool") and (len(shape) < 3 or not dtype.startswith("f")):
+            with pytest.raises(InvalidError):
+                keep(store, values, code, batch=batch)
+            return
+        kept = keep(store, values, code, ids=np.arange(rows) + 4, batch=batch)
+        back = kept.read()[1]
+        assert (back.shape, back.dtype) == (values.shape, values.dtype)
+        if code == "exact" or not dtype.startswith("f"):
+            assert same(back, values)
+        finite = np.isfinite(values)
+        apart = np.abs(values[finite].astype(float) - back[finite])
+        assert not apart.size or (apart <= kept.error).all() or kept.error == np.inf
+
+
+# --- mistakes and damage
+
+
+def test_what_is_wrong_is_named(store):
+    with pytest.raises(InvalidError, match="'affine9' is no code"):
+        store.writer(KEY, Form.tensor((3,), "float32"), "affine9")
+    for text in ("", "pool", "+half", "pool0", "quantile9", "threshold100", "half3", "pool2+"):
+        with pytest.raises(InvalidError):
+            Code.parse(text)
+    with pytest.raises(InvalidError, match="pools maps"):
+        store.writer(KEY, Form.tensor((3,), "float32"), "pool2")
+    writer = store.writer(KEY, Form.tensor((3,), "float32"))
+    with pytest.raises(InvalidError, match=r"float64 \(2, 3\); the form says float32"):
+        writer.append([0, 1], np.zeros((2, 3)))
+    with pytest.raises(InvalidError, match="row ids"):
+        writer.append([0.5], np.zeros((1, 3), np.float32))
+    writer.append([0, 1], np.zeros((2, 3), np.float32))
+    kept = writer.commit()
+    with pytest.raises(ClosedError):
+        writer.append([2], np.zeros((1, 3), np.float32))
+    with pytest.raises(InvalidError, match="row 7 is not among the 2 rows"):
+        kept.read(rows=[1, 7])
+    with pytest.raises(InvalidError, match="unit 3 does not exist"):
+        kept.read(units=[3])
+    table = keep_table(store, {"a": np.arange(3)})
+    with pytest.raises(InvalidError, match="no column 'b'"):
+        table.read(units=["a", "b"])
+    with pytest.raises(InvalidError, match="holds a list"):
+        keep_table(store, {"o": np.array([[1], None], object)})
+
+
+def test_a_writer_keeps_what_it_was_given_not_what_became_of_it(store):
+    values = images(20)
+    mine, table = values.copy(), {"a": np.arange(30.0)}
+    writer = store.writer(KEY, Form.tensor(values.shape[1:], "float32"))
+    writer.append(range(20), mine)
+    other = store.writer(KEY, Form.table({"a": "float64"}))
+    other.append(range(30), table)
+    mine[:], table["a"][:] = -1, -1
+    assert same(writer.commit().read()[1], values)
+    assert same(other.commit().read()[1]["a"], np.arange(30.0))
+
+
+def test_closing_ends_writers_and_what_they_have_under_way(tmp_path):
+    store = IntermediateStore.open(tmp_path / "s", create=True)
+    writer = store.writer(KEY, Form.tensor((4, 64, 64), "float32"))
+    writer.append(range(40), images(40, (4, 64, 64)))
+    store.close()
+    store.close()
+    with pytest.raises(ClosedError):
+        writer.commit()
+    with pytest.raises(ClosedError):
+        store.writer(KEY, Form.tensor((3,), "float32"))
+    with pytest.raises(ClosedError):
+        store.find()
+
+
+def test_what_was_aborted_is_not_there(store):
+    writer = store.writer(KEY, Form.tensor((3,), "float32"))
+    writer.append([0], np.ones((1, 3), np.float32))
+    writer.abort()
+    with pytest.raises(ZeroDivisionError), store.writer(KEY, Form.tensor((3,), "float32")) as other:
+        other.append([0], np.ones((1, 3), np.float32))
+        raise ZeroDivisionError
+    assert store.find() == []
+
+
+def test_a_damaged_chunk_is_an_error_and_written_anew(tmp_path):
+    columns, values = {"a": RNG.normal(size=5000)}, images(30)
+    with IntermediateStore.open(tmp_path / "s", create=True) as store:
+        keep_table(store, columns, key=Key("t", "l", "d"))
+        keep(store, values, "exact", Key("x", "l", "d"))
+    (pack,) = (tmp_path / "s" / "packs").glob("*.pack")
+    whole = bytearray(pack.read_bytes())
+    for at in range(200, len(whole) - 4000, 64):
+        whole[at] ^= 0xFF
+    pack.write_bytes(whole)
+    with IntermediateStore.open(tmp_path / "s") as store:
+        for model in ("t", "x"):
+            with pytest.raises((CorruptError, LostChunkError)):
+                store.find(model=model)[0].read()
+
+
+def test_a_missing_chunk_is_an_error_and_comes_back_when_kept_again(tmp_path):
+    columns, values = {"a": RNG.normal(size=5000)}, images(30)
+    with IntermediateStore.open(tmp_path / "s", create=True) as store:
+        keep_table(store, columns)
+        keep(store, values, "affine8", Key("x", "l", "d"))
+    for path in [*(tmp_path / "s" / "packs").iterdir(), *(tmp_path / "s").glob("*.index")]:
+        path.unlink()
+    with IntermediateStore.open(tmp_path / "s") as store:
+        with pytest.raises(LostChunkError):
+            store.find(KEY)[0].read()
+        assert same(keep_table(store, columns).read()[1]["a"], columns["a"])
+        again = keep(store, values, "affine8", Key("x", "l", "d"))
+        assert np.abs(again.read()[1] - values).max() <= again.error
+
+
+def test_damaged_lists_of_the_catalogue_are_errors(tmp_path):
+    with IntermediateStore.open(tmp_path / "s", create=True) as store:
+        keep_table(store, {"a": np.arange(2000)})
+        with store._catalogue.writing() as db:
+            db.execute("UPDATE rowset SET ids = x'00112233'")
+        with pytest.raises(CorruptError, match="catalogue"):
+            store.find(KEY)[0].read()
+        with store._catalogue.writing() as db:
+            db.execute("UPDATE intermediate SET chunks = x'00112233'")
+        with pytest.raises(CorruptError, match="catalogue"):
+            store.find(KEY)
+
+
+# --- several at once
+
+
+def test_threads_write_and_read_at_once(store):
+    tables = {n: {"a": RNG.normal(size=3000), "n": np.full(3000, n)} for n in range(4)}
+    tensors = {n: images(100) for n in range(4)}
+    failed = []
+
+    def work(n):
+        try:
+            kept = keep_table(store, tables[n], key=Key(str(n), "t", "d"))
+            tensor = keep(store, tensors[n], "exact", Key(str(n), "x", "d"), batch=7)
+            assert same(kept.read()[1]["a"], tables[n]["a"]) and same(tensor.read()[1], tensors[n])
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [] and len(store.find()) == 8
+
+
+_WRITER = """
+import sys
+import numpy as np
+from flor.intermediate.forms import Form, Key
+from flor.intermediate.store import IntermediateStore
+root, name = sys.argv[1:]
+shared = np.random.default_rng(1).normal(size=9000)
+with IntermediateStore.open(root, create=True) as store:
+    for step in range(12):
+        own = np.random.default_rng([ord(name), step]).normal(size=9000)
+        form = Form.table({"shared": "float64", "own": "float64"})
+        with store.writer(Key(name, str(step), "d"), form) as writer:
+            writer.append(range(9000), {"shared": shared + step, "own": own})
+"""
+
+
+def test_two_processes_write_one_store(tmp_path):
+    root = tmp_path / "s"
+    StoreLayout.open(root, create=True)
+    made = [subprocess.Popen([sys.executable, "-c", _WRITER, str(root), name]) for name in "ab"]
+    assert [one.wait(timeout=120) for one in made] == [0, 0]
+    shared = np.random.default_rng(1).normal(size=9000)
+    with IntermediateStore.open(root) as store:
+        for name in "ab":
+            for step in range(12):
+                back = store.find(model=name, layer=str(step))[0].read()[1]
+                own = np.random.default_rng([ord(name), step]).normal(size=9000)
+                assert same(back["shared"], shared + step) and same(back["own"], own)
+        with store._catalogue.reading() as db:  # what both had is one chunk
+            assert db.execute("SELECT count(*) FROM chunk").fetchone()[0] == 12 + 2 * 12
+
+
+def test_writers_wait_for_room_and_it_is_counted(tmp_path):
+    with IntermediateStore.open(tmp_path / "s", create=True, in_flight_bytes=1 << 20) as store:
+        gate = threading.Event()
+        store._behind.submit(1 << 20, gate.wait)
+        threading.Timer(0.2, gate.set).start()
+        keep(store, images(400))  # some 3 MB
+        assert store.waits[0] >= 1 and store.waits[1] > 0
+
+
+# --- interest, rates, removal
+
+
+def test_interest_decays_by_half_lives(store):
+    assert store.interest(KEY) == 0
+    assert store.interest(KEY, 2.0, half_life=100, now=1000) == 2
+    assert store.interest(KEY, 1.0, half_life=100, now=1100) == 2
+    assert store.interests(half_life=100, now=1200) == {KEY: 1.0}
+
+
+def test_rates_follow_what_was_measured():
+    rate = Rate((1e-5, 1e-9))
+    for chunks, nbytes in [(10, 10**6), (100, 10**6), (3, 10**8), (50, 10**7)] * 20:
+        rate.note((chunks, nbytes), 2e-4 * chunks + 3e-9 * nbytes)
+    for chunks, nbytes in [(20, 10**6), (7, 10**8)]:
+        expected = 2e-4 * chunks + 3e-9 * nbytes
+        assert rate.seconds((chunks, nbytes)) == pytest.approx(expected, rel=0.1)
+    again = Rate((1e-5, 1e-9), rate.state())
+    assert again.seconds((5, 5)) == rate.seconds((5, 5))
+
+
+def test_what_is_removed_is_collected_and_the_rest_stays(tmp_path):
+    from flor.upkeep.collect import collect
+    from flor.upkeep.keep import Keep
+
+    layout = StoreLayout.open(tmp_path / "s", create=True)
+    columns = {"a": RNG.normal(size=9000), "b": RNG.normal(size=9000)}
+    changed = columns | {"a": np.where(np.arange(9000) % 50 == 0, 0, columns["a"])}
+    with IntermediateStore.open(layout) as store:
+        first = keep_table(store, columns, key=Key("1", "l", "d"))
+        keep_table(store, changed, key=Key("2", "l", "d"))
+        keep(store, images(300), "exact", Key("3", "l", "d"))
+        store.remove(first)
+        store.remove(store.find(model="3")[0])
+        assert len(store.find()) == 1
+    done = collect(layout, [], Keep())
+    assert done.freed_bytes > 100_000
+    with IntermediateStore.open(layout) as store:
+        back = store.find()[0].read()[1]  # its base stayed with it
+        assert all(same(back[name], changed[name]) for name in changed)
+        assert len(store._catalogue.refs()) == 2
+
+
+def test_fsck_tells_lost_intermediates_and_repair_forgets_them(tmp_path):
+    from flor.upkeep.check import check
+    from flor.upkeep.repair import repair
+
+    layout = StoreLayout.open(tmp_path / "s", create=True)
+    with IntermediateStore.open(layout) as store:
+        keep(store, images(50), key=Key("lost", "l", "d"))
+    for path in (layout.root / "packs").iterdir():
+        path.unlink()
+    with IntermediateStore.open(layout) as store:
+        values = images(50)
+        keep(store, values, key=Key("whole", "l", "d"))
+    found = check(layout)
+    assert [damage.kind for damage in found.damages] == ["intermediates"]
+    assert any("forgotten" in line for line in repair(layout, found))
+    assert check(layout).damages == []
+    with IntermediateStore.open(layout) as store:
+        (kept,) = store.find()
+        assert kept.key.model == "whole" and same(kept.read()[1], values)
+
+
+def test_estimates_come_from_measured_reads(store):
+    kept = keep(store, images(400, (16, 8, 8)))
+    before = kept.estimate()
+    for _ in range(3):
+        kept.read()
+    assert before > 0 and kept.estimate() > 0
+    assert kept.estimate(rows=[1], units=[0]) < kept.estimate()
