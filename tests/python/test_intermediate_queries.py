@@ -1,10 +1,13 @@
 """Queries answer what NumPy answers on the exact values, from whatever is kept."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from intermediatekit import Network, Slow, Table
 
 from flor.errors import ChangedError, InvalidError, LayerNotFoundError, RowNotFoundError
+from flor.intermediate import access
 from flor.intermediate.handle import Handle
 from flor.intermediate.store import IntermediateStore
 
@@ -323,6 +326,33 @@ def test_a_query_that_fails_keeps_nothing(store):
     with pytest.raises(IndexError):
         handle.read("vector")
     assert store.find() == []
+
+
+def test_many_rows_are_worked_on_in_pieces(store, monkeypatch):
+    network = Network(cost=1e-7)
+    whole = Handle(None, Network())
+    monkeypatch.setattr(access, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(access, "CHUNK_BYTES", 1)
+    handle = Handle(store, network, gamma=0)
+    labels = network.row_ids % 4
+    assert np.array_equal(handle.read("maps").numpy(), whole.read("maps").numpy())
+    assert [rows for _, rows, _ in network.computed] == [64, 64, 64, 64, 44]
+    (kept,) = store.find(network.key("maps"))
+    assert kept.rows == 300 and np.array_equal(kept.read()[1], whole.read("maps").numpy())
+    assert np.array_equal(handle.topk("vector", 3).row_id, whole.topk("vector", 3).row_id)
+    means = [one.vis("vector", by=labels).numpy() for one in (handle, whole)]
+    assert np.allclose(*means, rtol=1e-12)
+
+
+def test_a_handle_is_asked_by_several_threads(store):
+    network = Network(cost=1.0)
+    keep(store, network, "vector", "affine8")
+    handle = Handle(store, network)
+    want = [Handle(None, network).topk("vector", unit).row_id.tolist() for unit in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda unit: handle.topk("vector", unit).row_id.tolist(), range(16)))
+    assert found == want
+    assert handle.why("vector").count("interest: 1") == 1
 
 
 def test_explain_computes_nothing(store):
