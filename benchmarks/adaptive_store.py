@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from flor.intermediate.stages import run
 
 from benchmarks.harness import Report, run_report
 from benchmarks.pipelines.data import tables
 from benchmarks.pipelines.templates import pipelines
 from flor.intermediate.handle import Handle
+from flor.intermediate.stages import run
 from flor.intermediate.store import IntermediateStore
 
 QUERIES = 140

@@ -209,10 +209,9 @@ def ancestors(report: Report, folder: Path, net: Any, images: Any, rounds: int) 
 
 def stages(report: Report, folder: Path, quick: bool) -> None:
     """Read every table of some pipelines, and run to it from the sources."""
-    from flor.intermediate.stages import run
-
     from benchmarks.pipelines.data import tables
     from benchmarks.pipelines.templates import pipelines
+    from flor.intermediate.stages import run
 
     data = tables(3000, 2000) if quick else tables()
     rows = []
