@@ -328,6 +328,32 @@ def test_a_query_that_fails_keeps_nothing(store):
     assert store.find() == []
 
 
+def test_sql_over_tables_and_tensors(store):
+    table, network = Table(), Network()
+    table.computed = []
+    handle = Handle(store, table)
+    stay = table.columns["rooms"] > 2
+    found = handle.sql("select city, avg(size) as mean from kept group by city order by city")
+    want = {
+        city: (table.columns["size"][stay & (table.columns["city"] == city)] * 10).mean()
+        for city in np.unique(table.columns["city"])
+    }
+    assert found.values["city"].tolist() == list(want)
+    assert np.allclose(found.values["mean"], list(want.values()))
+    gone = handle.sql(
+        "select scaled.row_id from scaled anti join kept using (row_id) order by row_id"
+    )
+    assert gone.row_id.tolist() == table.row_ids[~stay].tolist()
+    assert handle.sql("select count(*) as rows from kept").item() == stay.sum()
+    assert len(handle.sql("select * from scaled").values) == 4
+    scores = Handle(store, network).sql("select row_id, values[3] as s from scores order by s desc")
+    assert scores.row_id[0] == best(exact(network, "scores")[:, 2], network.row_ids, 1)[0][0]
+    with pytest.raises(InvalidError, match="names no layer; there are scaled, kept"):
+        handle.sql("select 1")
+    with pytest.raises(InvalidError, match="the query failed"):
+        handle.sql("select nothing from kept")
+
+
 def test_many_rows_are_worked_on_in_pieces(store, monkeypatch):
     network = Network(cost=1e-7)
     whole = Handle(None, Network())

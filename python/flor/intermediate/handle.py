@@ -26,6 +26,7 @@ from flor.intermediate.queries.dissect import NetDissect
 from flor.intermediate.queries.neighbours import Knn
 from flor.intermediate.queries.reading import Point, Read, RowDiff
 from flor.intermediate.queries.similarity import Svcca
+from flor.intermediate.queries.sql import Sql
 from flor.intermediate.queries.top import Above, TopK
 from flor.intermediate.queries.visual import Vis
 from flor.intermediate.result import Result
@@ -214,6 +215,13 @@ class Handle:
     ) -> Result:
         """Return how well each channel's strongest cells overlap each concept's masks."""
         return self.ask(NetDissect(self._known(layer), masks, part, units, rows, accuracy))
+
+    def sql(self, query: str, accuracy: Accuracy = "exact") -> Result:
+        """Return the answer of a SQL query (DuckDB's) in which layers are tables by name.
+
+        Pipelines' tables have their columns, tensors the column ``values``; all have ``row_id``.
+        """
+        return self.ask(Sql(query, accuracy))
 
     def explain(self, query: str | None = None, *arguments: Any, **named: Any) -> Plan:
         """Return the plan of a query without carrying it out: ``h.explain("topk", "conv1", 5)``.

@@ -13,6 +13,7 @@ from flor.intermediate.queries.neighbours import Knn
 from flor.intermediate.queries.query import Job, Query
 from flor.intermediate.queries.reading import Point, Read, RowDiff
 from flor.intermediate.queries.similarity import Svcca
+from flor.intermediate.queries.sql import Sql
 from flor.intermediate.queries.top import Above, TopK
 from flor.intermediate.queries.visual import Vis
 
@@ -29,6 +30,7 @@ QUERIES: dict[str, type[Query]] = {
     "svcca": Svcca,
     "corr": Corr,
     "netdissect": NetDissect,
+    "sql": Sql,
 }
 
 __all__ = ["QUERIES", "Job", "Query"]
