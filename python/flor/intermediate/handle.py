@@ -44,7 +44,7 @@ class Handle:
 
     ``layers``: those that may be asked, None for all. ``code``: how results of reruns are kept
     where a query does not need them exactly. ``budget``: bytes that they may take in the store
-    (``"500M"``), None for no limit; ``gamma``: the seconds that a byte must save;
+    (``"500M"``), None for 1 GiB; ``gamma``: the seconds that a byte must save;
     ``adaptive=False``: nothing is kept but what the user captures.
 
     Everywhere: ``rows`` are row ids, a slice of positions, a mask, or None for all; ``units`` a
@@ -60,7 +60,7 @@ class Handle:
         layers: Sequence[str] | None = None,
         *,
         code: str = "affine8",
-        budget: int | str | None = None,
+        budget: float | str | None = None,
         gamma: float = LEAST_GAMMA,
         adaptive: bool = True,
     ) -> None:

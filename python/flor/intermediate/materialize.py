@@ -36,26 +36,29 @@ if TYPE_CHECKING:
 ADAPTIVE = "adaptive"
 # Seconds a byte must save a query, recent queries counted: a gigabyte must save ten seconds.
 LEAST_GAMMA = 1e-8
+BUDGET = 1 << 30
 # Bytes kept per byte decoded, before anything is known.
 GUESS = {"exact": 0.6, "affine8": 0.25, "half": 0.5}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """``budget``: bytes that adaptive copies may take, None: no limit. ``gamma``: the least γ.
+    """``budget``: bytes that adaptive copies may take in a store. ``gamma``: the least γ.
 
     ``code``: how floating values are kept when a query does not need them exactly.
     """
 
-    budget: int | None = None
+    budget: float = BUDGET
     gamma: float = LEAST_GAMMA
     code: str = "affine8"
 
     @classmethod
-    def of(cls, budget: int | str | None, gamma: float, code: str) -> Policy:
-        """Return the policy; ``budget`` also as ``"500M"``. Raises InvalidError."""
+    def of(cls, budget: float | str | None, gamma: float, code: str) -> Policy:
+        """Return the policy; ``budget`` also as ``"500M"``; None: 1 GiB. Raises InvalidError."""
         found = parse_bytes(budget) if isinstance(budget, str) else budget
-        if budget is not None and (found is None or found < 0):
+        if budget is None:
+            found = BUDGET
+        if not isinstance(found, int | float) or not found >= 0:
             raise InvalidError(f"a budget is bytes, 0 or more, such as 500M, not {budget!r}")
         return cls(found, gamma, code)
 
@@ -130,9 +133,8 @@ class Materializer:
     def _staying(self) -> list[Kept]:
         """Return the copies that stay, of the largest γ first."""
         copies = sorted(self.kept().values(), key=self.worth, reverse=True)
-        if self.policy.budget is None:
-            return copies
-        room, found = self.policy.budget, []
+        room = self.policy.budget
+        found: list[Kept] = []
         for one in copies:
             if one.nbytes <= room:
                 room -= one.nbytes
@@ -166,7 +168,7 @@ class Materializer:
                 key, "not kept", **facts, because=f"γ is below {self.policy.gamma:.3g} s/byte"
             )
             return None
-        if self.policy.budget is not None and not self._fits(gamma, guess):
+        if not self._fits(gamma, guess):
             self.ledger.decide(
                 key, "not kept", **facts, because=f"no room in {self.policy.budget} bytes"
             )
@@ -175,7 +177,6 @@ class Materializer:
 
     def _fits(self, gamma: float, nbytes: float) -> bool:
         """Return whether there is room beside the copies that stay and are worth more."""
-        assert self.policy.budget is not None
         better = sum(one.nbytes for one in self._staying() if self.worth(one) >= gamma)
         return better + nbytes <= self.policy.budget
 
