@@ -259,7 +259,10 @@ class ReplaySession:
         """Say by name where the state differs from the recorded one, when that was kept whole."""
         path = self.facts.kept(state)
         if path is None:
-            return "the state differs from what was recorded (no checkpoint here to say where)"
+            return (
+                "the state differs from what was recorded (no checkpoint here to say where; memory "
+                "that was never written, as of torch.empty, differs each time)"
+            )
         live = json.loads(self.places.to_recorded(encode(graph).decode()))
         try:
             found = CheckpointFile(self.store, path)
