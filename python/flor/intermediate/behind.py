@@ -14,6 +14,44 @@ from numpy.typing import NDArray
 _T = TypeVar("_T")
 
 
+_CLASS_BYTES = 1 << 18
+
+
+class Rooms:
+    """Memory for blocks, given back when they are stored: warm, where new pages would cost more
+    than the copy. Thread-safe; ``limit_bytes`` is what may lie here unused.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+        self._free: dict[int, list[NDArray[np.uint8]]] = {}
+        self._unused = 0
+
+    def take(self, nbytes: int) -> NDArray[np.uint8]:
+        """Return room for so many bytes, or a little more."""
+        size = -(-max(nbytes, 1) // _CLASS_BYTES) * _CLASS_BYTES
+        with self._lock:
+            found = self._free.get(size)
+            if found:
+                self._unused -= size
+                return found.pop()
+        return np.empty(size, np.uint8)
+
+    def give_back(self, room: NDArray[np.uint8]) -> None:
+        """Take room back that nobody looks at any more."""
+        with self._lock:
+            if self._unused + room.nbytes <= self.limit_bytes:
+                self._unused += room.nbytes
+                self._free.setdefault(room.nbytes, []).append(room)
+
+    def clear(self) -> None:
+        """Let go of what is unused."""
+        with self._lock:
+            self._free.clear()
+            self._unused = 0
+
+
 class WriteBehind:
     """Encodes and stores in the order of submission. Thread-safe.
 
@@ -25,6 +63,7 @@ class WriteBehind:
         self.limit_bytes = limit_bytes
         self.waits, self.waited_seconds, self.in_flight = 0, 0.0, 0
         self.busy_seconds = 0.0
+        self.rooms = Rooms(limit_bytes)
         self._room = threading.Condition()
         self._scratch = np.empty(0, np.uint8)
         self._thread = ThreadPoolExecutor(1, "flor-intermediates")

@@ -5,7 +5,6 @@ Not thread-safe: a buffer belongs to its writer.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flor.errors import InvalidError
+from flor.intermediate.behind import Rooms
 from flor.intermediate.blocks import Cut, flat, spans, table_cuts
 from flor.intermediate.codes import Array
 from flor.intermediate.columns import as_column
 from flor.intermediate.forms import Form
 
 Ids = NDArray[np.int64]
-_KEPT_ROOMS = 2
 
 
 @dataclass
@@ -27,6 +26,7 @@ class Block:
     """Rows to encode. ``parts``: of a tensor one array (rows, width), of a table the columns.
 
     ``nbytes``: memory that it holds. ``error``: what pooling made of its values.
+    ``room``: the memory itself, of a tensor.
     """
 
     rows: int
@@ -34,6 +34,7 @@ class Block:
     parts: list[Array]
     ids: Ids | None = None
     error: float = 0.0
+    room: NDArray[np.uint8] | None = None
 
 
 def as_row_ids(row_ids: Any) -> Ids:
@@ -47,22 +48,25 @@ def as_row_ids(row_ids: Any) -> Ids:
 class TensorRows:
     """Rows of a tensor until they fill a block."""
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, cut: Cut, rooms: Rooms) -> None:
         self.cut, self.used, self.error = cut, 0, 0.0
         self.dtype = np.dtype(cut.kept.parts[0].dtype)
-        self.free: list[Array] = []
-        self.room = self._empty()
+        self.shape = (cut.block_rows, int(cut.starts[-1]))
+        self._rooms = rooms
+        self._room: NDArray[np.uint8] | None = None
 
-    def _empty(self) -> Array:
-        """Return room for a block: memory that is warm where there is some."""
-        with contextlib.suppress(IndexError):
-            return self.free.pop()
-        return np.empty((self.cut.block_rows, int(self.cut.starts[-1])), self.dtype)
+    @property
+    def room(self) -> Array:
+        """The block that is being filled."""
+        nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
+        if self._room is None:
+            self._room = self._rooms.take(nbytes)
+        return self._room[:nbytes].view(self.dtype).reshape(self.shape)
 
     def give_back(self, block: Block) -> None:
         """Take back the memory of a block that was stored; by any thread."""
-        if len(self.free) < _KEPT_ROOMS and block.parts[0].base is not None:
-            self.free.append(block.parts[0].base)
+        if block.room is not None:
+            self._rooms.give_back(block.room)
 
     def take(self, ids: Ids, values: Any) -> list[Block]:
         """Copy rows; return the blocks that are full. Raises InvalidError."""
@@ -77,8 +81,8 @@ class TensorRows:
         self.error = max(self.error, error)
         rows, blocks, at = flat(pooled, len(ids)), [], 0
         while at < len(rows):
-            count = min(len(rows) - at, self.cut.block_rows - self.used)
-            self.room[self.used : self.used + count] = rows[at : at + count]
+            count, room = min(len(rows) - at, self.cut.block_rows - self.used), self.room
+            room[self.used : self.used + count] = rows[at : at + count]
             self.used, at = self.used + count, at + count
             if self.used == self.cut.block_rows:
                 blocks += self.rest()
@@ -89,8 +93,9 @@ class TensorRows:
         """Return what there is as a block."""
         if not self.used:
             return []
-        block = Block(self.used, self.room.nbytes, [self.room[: self.used]], None, self.error)
-        self.room, self.used, self.error = self._empty(), 0, 0.0
+        room = self.room
+        block = Block(self.used, room.nbytes, [room[: self.used]], None, self.error, self._room)
+        self._room, self.used, self.error = None, 0, 0.0
         return [block]
 
 

@@ -91,7 +91,8 @@ class Code:
         if self.side is None:
             return values, 0.0
         singles = np.ascontiguousarray(values, np.float32)
-        if not (np.isfinite(singles) | ~np.isfinite(values)).all():
+        single = values.dtype == np.float32  # then there is nothing that it can't hold
+        if not single and not (np.isfinite(singles) | ~np.isfinite(values)).all():
             raise InvalidError("pooling is for numbers that float32 can hold; some are larger")
         high, wide = values.shape[-2:]
         side = self.side or max(high, wide)
@@ -99,7 +100,7 @@ class Code:
         pooled = np.empty(shape, np.float32)
         error = _core.pool_maps(singles, high, wide, side, self.largest, pooled)
         kept = pooled.astype(values.dtype, copy=False)
-        if values.dtype != np.float32:
+        if not single:
             error += largest_difference(values, singles) + largest_difference(pooled, kept)
         return (kept[..., 0, 0] if self.side == 0 else kept), up(error)
 

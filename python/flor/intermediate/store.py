@@ -247,6 +247,8 @@ class IntermediateStore:
     def _ended(self, writer: TableWriter) -> None:
         with self._lock:
             self._writers.discard(writer)
+            if not self._writers:
+                self._behind.rooms.clear()
 
     def _purge(self) -> None:
         """Forget chunks that nothing names, unless a writer of some process relies on them."""

@@ -40,7 +40,8 @@ class TableWriter:
         self._jobs: list[Future[Stored]] = []
         self._rows = 0
         self._ended = False
-        self._buffer = TableRows(form) if form.unit_shape is None else TensorRows(cut)
+        tensor = form.unit_shape is not None
+        self._buffer = TensorRows(cut, store._behind.rooms) if tensor else TableRows(form)
 
     @property
     def rows(self) -> int:
