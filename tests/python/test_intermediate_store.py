@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import runpy
+import shutil
 import subprocess
 import sys
 import threading
@@ -434,6 +436,28 @@ def test_damaged_lists_of_the_catalogue_are_errors(tmp_path):
             db.execute("UPDATE intermediate SET chunks = x'00112233'")
         with pytest.raises(CorruptError, match="catalogue"):
             store.find(KEY)
+
+
+def test_the_golden_store_reads_as_ever(tmp_path):
+    golden = Path(__file__).parents[1] / "golden"
+    made = runpy.run_path(str(golden / "make_intermediates.py"))
+    root = Path(shutil.copytree(golden / "intermediates" / "store", tmp_path / "s"))
+    columns, values = made["table"](), made["tensor"]()
+    with IntermediateStore.open(root) as store:
+        whole, some = store.find(layer="all")[0], store.find(layer="some")[0]
+        assert all(same(whole.read()[1][name], columns[name]) for name in columns)
+        ids, back = some.read()
+        assert len(ids) == 540 and ids[0] == 599
+        assert all(same(back[name], columns[name][ids]) for name in columns)
+        assert whole.labels == {"epoch": 1} and some.parents == ("all",)
+        for code in ("exact", "half", "bf16", "affine8", "quantile4", "threshold90", "pool2max"):
+            (kept,) = store.find(layer=code)
+            assert np.abs(kept.read()[1] - values).max() <= kept.error and kept.seconds == 0.5
+        with store._catalogue.reading() as db:
+            kinds = {kind for (kind,) in db.execute("SELECT kind FROM chunk")}
+            assert kinds == {0, 1, 2, 3, 4, 5, 6}
+            assert db.execute("SELECT count(*) FROM chunk WHERE depth = 1").fetchone()[0] >= 2
+        assert store.interest(whole.key, half_life=1.0, now=2.0) == 1.5
 
 
 # --- several at once
