@@ -264,6 +264,7 @@ class Handle:
 
     def _known(self, layer: str) -> str:
         if layer not in self.layers:
+            self.computation.key(layer)  # may know more: a module that never ran, or is no array
             raise _unknown(layer, self.layers)
         return layer
 
