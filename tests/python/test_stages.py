@@ -245,6 +245,18 @@ def test_rows_keep_their_ids(case):
         assert found.ids.tolist() == np.asarray(wanted).tolist()
 
 
+def test_rows_that_a_stage_moves_in_place():
+    @flor.stage
+    def turn(values):
+        values[:] = values[::-1].copy()
+        return values
+
+    graph = graph_of(turn, np.arange(8.0).reshape(4, 2), None)
+    assert graph.rows("turn").tolist() == [3, 2, 1, 0]
+    with pytest.raises(ChangedError, match="the data 'values' changed"):
+        graph.compute("turn", None, {})
+
+
 def test_ids_of_sources():
     table = encode(homes().set_axis(np.arange(ROWS) * 2))
     assert source_ids(table).tolist() == list(range(0, 2 * ROWS, 2))

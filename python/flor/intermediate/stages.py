@@ -103,9 +103,9 @@ class Recorder:
 
     ``store``: where; None: nowhere. ``keep``: patterns of the tables that are kept, None for all.
     ``row_id``: the column that has the ids of the rows of sources; without it their index where
-    that is of distinct integers, else positions. ``known``: names of sources. ``watch``
-    is called with each table, as it is in the graph, as it is kept and as the pipeline has it. Not
-    thread-safe: a pipeline runs in one thread.
+    that is of distinct integers, else positions. ``known``: names of sources. ``watch`` is called
+    with each table, as it is in the graph, as it is kept and as the pipeline has it. Not thread-
+    safe: a pipeline runs in one thread.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Recorder:
     ) -> str | None:
         """Return the name of a table that a stage takes; None: it is a parameter of the stage."""
         flat = isinstance(value, np.ndarray) and value.ndim == 1
-        table = encode(value)
+        table = encode(_as_it_is_now(value))
         name = self._objects.get(id(value))
         if name is None or self.graph.tables[name].content != table.content:
             name = self._contents.get(table.content)
@@ -323,6 +323,13 @@ class Recorder:
                 elif table is not None:
                     found.add(table.content)
         return fingerprint_of(*sorted(found))
+
+
+def _as_it_is_now(value: Any) -> Any:
+    """Return a table that a stage can't change in place: what it made is traced to this."""
+    if isinstance(value, np.ndarray):
+        return value.copy(order="K")
+    return {name: c.copy() for name, c in value.items()} if isinstance(value, dict) else value
 
 
 def _leaves(result: Any, path: Path) -> Iterator[tuple[Path, Any]]:
