@@ -300,6 +300,13 @@ def test_a_rerun_is_kept_when_it_pays_and_dropped_when_something_pays_more(store
     assert "dropped: what saves more per byte" in handle.why("vector")
 
 
+def test_handles_on_a_store_share_its_budget(store):
+    handles = [Handle(store, Slow(seed=seed, cost=1e-5), budget="100K") for seed in range(4)]
+    for handle in handles * 2:
+        handle.read("vector")
+    assert 80_000 < sum(one.nbytes for one in store.find()) <= 100 << 10
+
+
 def test_nothing_is_kept_beyond_the_budget(store):
     network = Network(cost=1.0)
     handle = Handle(store, network, budget=1000)

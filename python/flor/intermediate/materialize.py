@@ -12,10 +12,12 @@ passed; what the user captured never does.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -37,6 +39,9 @@ ADAPTIVE = "adaptive"
 # Seconds a byte must save a query, recent queries counted: a gigabyte must save ten seconds.
 LEAST_GAMMA = 1e-8
 BUDGET = 1 << 30
+# All handles on a store share its budget.
+_KEPT: WeakKeyDictionary[IntermediateStore, dict[int, Kept]] = WeakKeyDictionary()
+_LOCK = threading.RLock()
 # Bytes kept per byte decoded, before anything is known.
 GUESS = {"exact": 0.6, "affine8": 0.25, "half": 0.5}
 
@@ -79,7 +84,6 @@ class Materializer:
         self.costs = costs
         self.ledger = ledger
         self.policy = policy
-        self._adaptive: dict[int, Kept] | None = None
 
     def offer(self, plan: Plan) -> Offer | None:
         """Return what takes the results of a plan's reruns; None where nothing will be kept.
@@ -112,19 +116,20 @@ class Materializer:
     def kept(self) -> dict[int, Kept]:
         """Return what was kept adaptively, of all models in the store, by number.
 
-        Looked up once: of what other processes keep meanwhile the next one knows.
+        Looked up once a process: of what others keep meanwhile the next one knows.
         """
-        if self._adaptive is None:
-            found = self.store.find()
-            self._adaptive = {one.number: one for one in found if one.labels.get(ADAPTIVE)}
-        return self._adaptive
+        with _LOCK:
+            if self.store not in _KEPT:
+                found = self.store.find()
+                _KEPT[self.store] = {one.number: one for one in found if one.labels.get(ADAPTIVE)}
+            return _KEPT[self.store]
 
     def make_room(self) -> None:
         """Keep the adaptive copies of the largest γ that fit the budget, remove the others."""
         stay = {one.number for one in self._staying()}
-        for one in [copy for copy in self.kept().values() if copy.number not in stay]:
+        for one in [copy for copy in list(self.kept().values()) if copy.number not in stay]:
             self.store.remove(one)
-            del self.kept()[one.number]
+            self.kept().pop(one.number, None)
             self.ledger.decide(
                 one.key, "dropped", bytes=one.nbytes, gamma=self.worth(one), code=one.code,
                 because=f"what saves more per byte fills the budget of {self.policy.budget} bytes",
