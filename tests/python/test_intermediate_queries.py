@@ -9,6 +9,7 @@ from intermediatekit import Network, Slow, Table
 from flor.errors import ChangedError, InvalidError, LayerNotFoundError, RowNotFoundError
 from flor.intermediate import access
 from flor.intermediate.handle import Handle
+from flor.intermediate.queries.reading import Read
 from flor.intermediate.store import IntermediateStore
 
 CODES = ["half", "bf16", "affine8", "quantile2", "quantile8", "threshold90", "pool2", "poolmap"]
@@ -322,6 +323,25 @@ def test_what_users_captured_is_never_dropped(store):
     handle = Handle(store, network, budget=0)
     handle.read("vector")
     assert [one.key.layer for one in store.find()] == ["maps"]
+
+
+def test_a_copy_that_is_removed_after_the_plan_was_made_is_done_without(store):
+    network = Network(cost=1.0)
+    keep(store, network, "vector")
+    store.close()  # nobody writes, so that what is removed is gone at once
+
+    class Racing(Read):
+        def answer(self, jobs):
+            for kept in other.find(network.key("vector")):
+                other.remove(kept)
+            return super().answer(jobs)
+
+    with IntermediateStore.open(store.layout) as other:
+        handle = Handle(other, network, adaptive=False)
+        assert handle.explain("read", "vector").steps[0].way == "read"
+        found = handle.ask(Racing("vector"))
+        assert found.plan.steps[0].way == "rerun"
+        assert np.array_equal(found.numpy(), exact(network, "vector"))
 
 
 def test_a_query_that_fails_keeps_nothing(store):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from flor.errors import InvalidError, LayerNotFoundError
+from flor.errors import CorruptError, InvalidError, LayerNotFoundError
 from flor.intermediate.access import Access
 from flor.intermediate.cost import Costs
 from flor.intermediate.ledger import Ledger
@@ -250,7 +250,13 @@ class Handle:
             for want in job.plan.wants:
                 key = job.access.planner.computation.key(want.layer)
                 job.access.ledger.asked(key, want.selection.columns)
-        result = query.answer(jobs)
+        try:
+            result = query.answer(jobs)
+        except CorruptError:
+            if not any(_vanished(job) for job in jobs):
+                raise
+            jobs = query.jobs(self.access)
+            result = query.answer(jobs)
         result.plan = self._last = _merged(jobs)
         return result
 
@@ -275,6 +281,16 @@ def _unknown(layer: Any, known: Sequence[str]) -> LayerNotFoundError:
         + ", ".join(known[:12])
         + (f" and {len(known) - 12} others" if len(known) > 12 else "")
     )
+
+
+def _vanished(job: Job) -> bool:
+    """Return whether a copy that a plan reads was removed since it was made."""
+    store = job.access.planner.store
+    copies = [step.kept for step in job.plan.steps if step.kept is not None]
+    if store is None:
+        return False
+    there = {one.number for kept in copies for one in store.find(kept.key)}
+    return any(kept.number not in there for kept in copies)
 
 
 def _merged(jobs: Sequence[Job]) -> Plan:

@@ -115,7 +115,7 @@ class Planner:
     def __init__(
         self, store: IntermediateStore | None, computation: Computation, costs: Costs
     ) -> None:
-        self._store = store
+        self.store = store
         self._forms: dict[str, Form] = {}
         self.computation = computation
         self.costs = costs
@@ -173,9 +173,9 @@ class Planner:
 
     def copies(self, want: Want, rows: NDArray[Any] | None, *, lossy: bool = False) -> list[Kept]:
         """Return the kept copies that hold these units and rows, exactly enough (or at all)."""
-        if self._store is None:
+        if self.store is None:
             return []
-        found = self._store.find(self.computation.key(want.layer))
+        found = self.store.find(self.computation.key(want.layer))
         return [
             kept
             for kept in found
@@ -237,7 +237,7 @@ class Planner:
         return found
 
     def _impossible(self, layer: str, wants: Sequence[Want]) -> InvalidError:
-        kept = self._store.find(self.computation.key(layer)) if self._store else []
+        kept = self.store.find(self.computation.key(layer)) if self.store else []
         has = ", ".join(f"{one.code}, {one.rows} rows, error {one.error:.3g}" for one in kept)
         asked = next((str(one.accuracy) for one in wants if one.layer == layer), "exact")
         return InvalidError(
