@@ -9,7 +9,14 @@ import polars as pl
 import pytest
 
 import flor
-from flor.errors import CaptureError, ChangedError, ClosedError, InvalidError, LayerNotFoundError
+from flor.errors import (
+    CaptureError,
+    ChangedError,
+    ClosedError,
+    InvalidError,
+    LayerNotFoundError,
+    RowNotFoundError,
+)
 from flor.intermediate.lineage import NEW, Rows, source_ids, trace
 from flor.intermediate.pipelines import graph_of
 from flor.intermediate.stage_archive import open_graph
@@ -379,6 +386,8 @@ def test_handle_of_a_pipeline(tmp_path):
         flor.intermediates(pipeline, data=both(), store=tmp_path, batch=3)
     with pytest.raises(LayerNotFoundError, match="'fil'"):
         h.read("fil")
+    with pytest.raises(RowNotFoundError, match="no row 100000"):
+        h.read("fill", rows=[1, 100_000])
 
 
 def test_missing_values_of_a_handle(tmp_path):
