@@ -434,8 +434,18 @@ def test_damaged_lists_of_the_catalogue_are_errors(tmp_path):
             store.find(KEY)[0].read()
         with store._catalogue.writing() as db:
             db.execute("UPDATE intermediate SET chunks = x'00112233'")
-        with pytest.raises(CorruptError, match="catalogue"):
+        with pytest.raises(CorruptError, match="checksum"):
             store.find(KEY)
+
+
+@pytest.mark.parametrize("change", ["error = 0.5", "low = 1", "start = 64", "rows = 1999"])
+def test_a_changed_row_of_the_catalogue_is_an_error(tmp_path, change):
+    with IntermediateStore.open(tmp_path / "s", create=True) as store:
+        keep_table(store, {"a": np.arange(2000)})
+        with store._catalogue.writing() as db:
+            db.execute(f"UPDATE chunk SET {change}")
+        with pytest.raises(CorruptError, match="fails its checksum"):
+            store.find(KEY)[0].read()
 
 
 def test_the_golden_store_reads_as_ever(tmp_path):

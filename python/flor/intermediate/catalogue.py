@@ -16,9 +16,8 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,10 @@ from numpy.typing import NDArray
 from flor.errors import ClosedError, CorruptError, FlorError, NewerFormatError, StorageError
 from flor.files import storage_error
 from flor.intermediate.columns import identity_of
+from flor.intermediate.entries import ChunkRow, Entry
 from flor.intermediate.forms import Form, Key
 from flor.intermediate.packing import (
+    check_of,
     pack_form,
     pack_numbers,
     pack_row_ids,
@@ -55,7 +56,7 @@ CREATE TABLE chunk(
     kind INTEGER NOT NULL, rows INTEGER NOT NULL, raw INTEGER NOT NULL,
     low REAL, high REAL, zeros INTEGER NOT NULL, nans INTEGER NOT NULL, error REAL NOT NULL,
     base INTEGER REFERENCES chunk(id), depth INTEGER NOT NULL DEFAULT 0,
-    rowset INTEGER REFERENCES rowset(id), sketch BLOB);
+    rowset INTEGER REFERENCES rowset(id), sketch BLOB, checked INTEGER NOT NULL);
 CREATE TABLE form(id INTEGER PRIMARY KEY, packed BLOB NOT NULL UNIQUE);
 CREATE TABLE intermediate(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -65,7 +66,7 @@ CREATE TABLE intermediate(
     rows INTEGER NOT NULL, nbytes INTEGER NOT NULL, error REAL NOT NULL,
     seconds REAL, created REAL NOT NULL,
     rowsets BLOB NOT NULL, places INTEGER REFERENCES rowset(id),
-    blocks BLOB NOT NULL, chunks BLOB NOT NULL);
+    blocks BLOB NOT NULL, chunks BLOB NOT NULL, checked INTEGER NOT NULL);
 CREATE INDEX intermediate_key ON intermediate(model, layer, data, what);
 CREATE TABLE interest(
     model TEXT NOT NULL, layer TEXT NOT NULL, data TEXT NOT NULL, what TEXT NOT NULL,
@@ -73,57 +74,6 @@ CREATE TABLE interest(
     PRIMARY KEY(model, layer, data, what)) WITHOUT ROWID;
 CREATE TABLE fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-
-
-@dataclass
-class ChunkRow:
-    """A distinct chunk: where its bytes are, and what is known of its values.
-
-    ``raw``: bytes decoded. ``low``, ``high``: of the true values, NaN where there is none.
-    ``error``: of what it decodes to. ``base``: the identity of the chunk that it is a difference
-    to, ``depth``: how many such steps. ``rowset``: the digest of its rows' ids, of a table;
-    ``ids``: they themselves, until they are in the catalogue.
-    """
-
-    identity: bytes
-    ref: bytes
-    start: int
-    length: int
-    kind: int
-    rows: int
-    raw: int
-    low: float
-    high: float
-    zeros: int
-    nans: int
-    error: float
-    base: bytes | None = None
-    depth: int = 0
-    rowset: bytes | None = None
-    sketch: bytes | None = None
-    ids: NDArray[np.int64] | None = None
-
-
-@dataclass
-class Entry:
-    """An intermediate to commit. ``chunks``: block by block, part by part.
-
-    ``rowsets``: row ids, in this order those of all rows; ``places``: where the rows are among
-    them that were written, None: in their order. ``added``: bytes added to packs.
-    """
-
-    key: Key
-    code: str
-    form: Form
-    rowsets: list[NDArray[np.int64]]
-    block_rows: list[int]
-    chunks: list[ChunkRow]
-    added: int
-    seconds: float | None
-    created: float
-    labels: dict[str, Any] = field(default_factory=dict)
-    parents: list[str] = field(default_factory=list)
-    places: NDArray[np.int64] | None = None
 
 
 def folder_of(layout: StoreLayout) -> Path:
@@ -256,11 +206,13 @@ class Catalogue:
                 "what": entry.key.what, "code": entry.code, "form": _put_form(db, entry.form),
                 "labels": json.dumps(entry.labels), "parents": json.dumps(entry.parents),
                 "rows": sum(entry.block_rows), "nbytes": entry.added,
-                "error": max((chunk.error for chunk in entry.chunks), default=0.0),
-                "seconds": entry.seconds, "created": entry.created,
+                "error": float(max((chunk.error for chunk in entry.chunks), default=0.0)),
+                "seconds": None if entry.seconds is None else float(entry.seconds),
+                "created": float(entry.created),
                 "rowsets": rowsets, "places": places,
                 "blocks": pack_numbers(entry.block_rows), "chunks": chunks,
             }  # fmt: skip
+            row["checked"] = _check_of_row(row)
             marks = ", ".join(f":{name}" for name in row)
             cursor = db.execute(f"INSERT INTO intermediate({', '.join(row)}) VALUES ({marks})", row)
             return int(cursor.lastrowid or 0)
@@ -276,7 +228,11 @@ class Catalogue:
                 [wanted[name] for name in names],
             )
             columns = [one[0] for one in cursor.description]
-            return [dict(zip(columns, row, strict=True)) for row in cursor]
+            rows = [dict(zip(columns, row, strict=True)) for row in cursor]
+        for row in rows:
+            if row["checked"] != _check_of_row(row):
+                raise CorruptError(f"{self.path}: intermediate {row['id']} fails its checksum")
+        return rows
 
     def remove(self, number: int) -> None:
         """Forget an intermediate; its chunks stay until :meth:`purge`."""
@@ -376,9 +332,14 @@ class Catalogue:
 _KEY = "model=? AND layer=? AND data=? AND what=?"
 _CHUNK = (
     "SELECT c.identity, x.ref, c.start, c.length, c.kind, c.rows, c.raw, c.low, c.high, c.zeros,"
-    " c.nans, c.error, b.identity, c.depth, r.digest, c.sketch, c.id FROM chunk c"
+    " c.nans, c.error, b.identity, c.depth, r.digest, c.sketch, c.checked, c.id"
+    " FROM chunk c"
     " JOIN content x ON x.id = c.content LEFT JOIN chunk b ON b.id = c.base"
     " LEFT JOIN rowset r ON r.id = c.rowset"
+)
+_CHECKED = (
+    *("model", "layer", "data", "what", "code", "form", "labels", "parents", "rows", "nbytes"),
+    *("error", "seconds", "created", "rowsets", "places", "blocks", "chunks"),
 )
 _LOT = 500  # values of one query
 
@@ -398,7 +359,14 @@ def _in_lots(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[
 
 def _chunk_row(row: Sequence[Any]) -> ChunkRow:
     ranges = [math.nan if value is None else value for value in row[7:9]]
-    return ChunkRow(*[*row[:7], *ranges, *row[9:16]])
+    chunk = ChunkRow(*[*row[:7], *ranges, *row[9:16]])
+    if chunk.check() != row[16]:
+        raise CorruptError(f"the catalogue of intermediates: chunk {row[17]} fails its checksum")
+    return chunk
+
+
+def _check_of_row(row: Mapping[str, Any]) -> int:
+    return check_of([row[name] for name in _CHECKED])
 
 
 def _put_rowset(db: sqlite3.Connection, ids: NDArray[np.int64]) -> int:
@@ -419,18 +387,20 @@ def _put_form(db: sqlite3.Connection, form: Form) -> int:
 
 def _put_chunk(db: sqlite3.Connection, chunk: ChunkRow) -> None:
     """Add a chunk; one whose bytes were lost gets its new place."""
-    rowset = None if chunk.ids is None else _put_rowset(db, chunk.ids)
+    if chunk.ids is not None:
+        _put_rowset(db, chunk.ids)  # else it is there: another writer of this process did
     db.execute("INSERT OR IGNORE INTO content(ref) VALUES (?)", (chunk.ref,))
     db.execute(
         "INSERT INTO chunk(identity, content, start, length, kind, rows, raw, low, high, zeros,"
-        " nans, error, base, depth, rowset, sketch) VALUES (?, (SELECT id FROM content WHERE"
-        " ref=?), ?,?,?,?,?,?,?,?,?,?, (SELECT id FROM chunk WHERE identity=?), ?,?,?)"
+        " nans, error, base, depth, rowset, sketch, checked) VALUES (?, (SELECT id FROM content"
+        " WHERE ref=?), ?,?,?,?,?,?,?,?,?,?, (SELECT id FROM chunk WHERE identity=?), ?,"
+        " (SELECT id FROM rowset WHERE digest=?), ?,?)"
         " ON CONFLICT(identity) DO UPDATE SET content=excluded.content, start=excluded.start,"
         " length=excluded.length, kind=excluded.kind, base=excluded.base, depth=excluded.depth,"
-        " rowset=excluded.rowset WHERE excluded.base IS NULL",
+        " rowset=excluded.rowset, checked=excluded.checked WHERE excluded.base IS NULL",
         (chunk.identity, chunk.ref, chunk.start, chunk.length, chunk.kind, chunk.rows, chunk.raw,
          chunk.low, chunk.high, chunk.zeros, chunk.nans, chunk.error, chunk.base, chunk.depth,
-         rowset, chunk.sketch),
+         chunk.rowset, chunk.sketch, chunk.check()),
     )  # fmt: skip
 
 

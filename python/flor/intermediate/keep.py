@@ -11,9 +11,9 @@ import numpy as np
 from flor import _core
 from flor.intermediate.blocks import Cut, Stats, stats_of
 from flor.intermediate.buffers import Block, Ids
-from flor.intermediate.catalogue import ChunkRow
 from flor.intermediate.codes import Array, Kind, encode, up
 from flor.intermediate.columns import bytes_of, content_of, element_of, identity_of
+from flor.intermediate.entries import ChunkRow
 
 if TYPE_CHECKING:
     from flor.intermediate.store import IntermediateStore

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from flor import _core
 from flor.errors import CorruptError, InvalidError
 from flor.intermediate.blocks import Bounds, Cut
-from flor.intermediate.catalogue import ChunkRow
 from flor.intermediate.codes import Array, Code, Kind, decode
+from flor.intermediate.entries import ChunkRow
 from flor.intermediate.forms import Key
 from flor.intermediate.packing import unpack_form, unpack_numbers
 

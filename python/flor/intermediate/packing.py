@@ -65,6 +65,11 @@ def unpack_form(blob: bytes) -> Form:
         raise CorruptError(f"a form in the catalogue is damaged: {cause}") from cause
 
 
+def check_of(values: Sequence[Any]) -> int:
+    """Return a checksum of the values of a row, which SQLite has none of."""
+    return zlib.crc32(repr(tuple(values)).encode())
+
+
 def _inflated(blob: bytes) -> bytes:
     try:
         return zlib.decompress(blob)

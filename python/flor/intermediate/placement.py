@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from flor.intermediate.codes import Array
 
 if TYPE_CHECKING:
-    from flor.intermediate.catalogue import ChunkRow
+    from flor.intermediate.entries import ChunkRow
     from flor.intermediate.store import IntermediateStore
 
 Ids = NDArray[np.int64]

@@ -26,9 +26,10 @@ from flor import _core
 from flor.errors import ClosedError, CorruptError, InvalidError, NotFoundError
 from flor.intermediate.behind import WriteBehind
 from flor.intermediate.blocks import Cut
-from flor.intermediate.catalogue import NAME, Catalogue, ChunkRow, Entry, folder_of
+from flor.intermediate.catalogue import NAME, Catalogue, folder_of
 from flor.intermediate.codes import Array, Code, Kind, decode
 from flor.intermediate.columns import column_of, identity_of
+from flor.intermediate.entries import ChunkRow, Entry
 from flor.intermediate.forms import Form, Key
 from flor.intermediate.kept import Kept
 from flor.intermediate.placement import Placer, aligned

@@ -12,7 +12,7 @@ import numpy as np
 from flor.errors import ClosedError
 from flor.intermediate.blocks import Cut
 from flor.intermediate.buffers import Block, Ids, TableRows, TensorRows, as_row_ids
-from flor.intermediate.catalogue import Entry
+from flor.intermediate.entries import Entry
 from flor.intermediate.forms import Form, Key
 from flor.intermediate.keep import Stored, keep_block, keep_columns
 
