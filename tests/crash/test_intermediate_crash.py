@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from flor.intermediate.forms import Form, Key
 from flor.intermediate.store import IntermediateStore
 from flor.layout import StoreLayout
 from flor.upkeep.check import check
@@ -41,6 +42,30 @@ if __name__ == "__main__":
                 writer.append(range(64), tensor)
             print(step, flush=True)
 """
+
+
+_CUT_OFF = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 2")  # changed pages go to the file before the end
+db.execute("BEGIN IMMEDIATE")
+db.execute("UPDATE chunk SET error = 9, sketch = zeroblob(100000)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_transaction_that_was_cut_off_is_taken_back_by_who_reads(tmp_path):
+    root = tmp_path / "s"
+    values = np.arange(6000.0)
+    with IntermediateStore.open(root, create=True) as store:
+        with store.writer(Key("m", "l", "d"), Form.table({"a": "float64"})) as writer:
+            writer.append(range(6000), {"a": values})
+    path = root / "intermediates" / "catalogue.sqlite"
+    subprocess.run([sys.executable, "-c", _CUT_OFF, str(path)], check=False)
+    assert path.with_name("catalogue.sqlite-journal").stat().st_size > 0
+    assert check(StoreLayout.open(root)).damages == []
+    with IntermediateStore.open(root) as store:
+        assert store.find()[0].read()[1]["a"].tobytes() == values.tobytes()
 
 
 def test_what_was_committed_survives_kills(tmp_path):

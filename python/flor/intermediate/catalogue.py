@@ -88,11 +88,14 @@ class Catalogue:
         self.path = folder / NAME
         self._lock = threading.RLock()
         self._process = os.getpid()
+        # Also who only reads takes back the transaction of a process that was killed in it.
+        kept = "ro" if readonly and not os.access(folder, os.W_OK) else "rw"
+        mode = kept if readonly else "rwc"
         try:
             if not readonly:
                 folder.mkdir(parents=True, exist_ok=True)
             self._db: sqlite3.Connection | None = sqlite3.connect(
-                f"{self.path.as_uri()}?mode={'ro' if readonly else 'rwc'}", timeout=_WAIT_SECONDS,
+                f"{self.path.as_uri()}?mode={mode}", timeout=_WAIT_SECONDS,
                 uri=True, isolation_level=None, check_same_thread=False,
             )  # fmt: skip
         except OSError as cause:
@@ -153,7 +156,10 @@ class Catalogue:
     def _error(self, cause: sqlite3.DatabaseError) -> FlorError:
         damaged = type(cause) is sqlite3.DatabaseError  # "malformed", "not a database"
         kind = CorruptError if damaged else StorageError
-        error = kind(f"{self.path}{' is damaged' if damaged else ''}: {cause}")
+        hint = ""
+        if "readonly database" in str(cause):
+            hint = ". A writer was cut off here: open the store once where it can be written"
+        error = kind(f"{self.path}{' is damaged' if damaged else ''}: {cause}{hint}")
         error.path = str(self.path)
         return error
 
