@@ -13,6 +13,8 @@ columns kept as they are asked, the least recently asked goes. *never*: nothing 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import OrderedDict
@@ -56,6 +58,16 @@ class Subject(Protocol):
     def ask(self, question: Question) -> None: ...
 
 
+def on_disk(store: IntermediateStore) -> int:
+    """Return the bytes of a store's packs and catalogue, after what was removed was given back."""
+    root = store.layout.root
+    store.close()
+    command = [sys.executable, "-m", "flor", "gc", "--store", str(root)]
+    subprocess.run(command, check=True, capture_output=True)
+    found = [*(root / "packs").iterdir(), root / "intermediates" / "catalogue.sqlite"]
+    return sum(path.stat().st_size for path in found)
+
+
 class Flor:
     """A store and a handle a pipeline; adaptive, or as it was filled."""
 
@@ -68,7 +80,7 @@ class Flor:
 
     @property
     def nbytes(self) -> int:
-        return sum(one.nbytes for one in self.store.find())
+        return on_disk(self.store)
 
     def ask(self, question: Question) -> None:
         handle = self.handles[question.pipeline]
@@ -87,7 +99,7 @@ class Lru:
 
     @property
     def nbytes(self) -> int:
-        return sum(one.nbytes for one in self.kept.values())
+        return on_disk(self.store)
 
     def ask(self, question: Question) -> None:
         handle = self.handles[question.pipeline]
@@ -96,7 +108,7 @@ class Lru:
         if name not in self.kept:
             self.kept[name] = self._keep(question, handle)
         self.kept.move_to_end(name)
-        while self.nbytes > self.budget:
+        while sum(one.nbytes for one in self.kept.values()) > self.budget:
             self.store.remove(self.kept.popitem(last=False)[1])
 
     def _keep(self, question: Question, handle: Handle) -> Any:
@@ -178,7 +190,7 @@ def measure(quick: bool) -> Report:
         pool = pool_of(graphs, rng)
         order = [pool[at] for at in rng.integers(0, POOL, QUERIES)]
         everything = Flor(full, graphs, None)
-        budget = int(everything.nbytes * SHARE)
+        budget = int(sum(one.nbytes for one in full.find()) * SHARE)
         stores = [IntermediateStore.open(folder / name, create=True) for name in ("flor", "lru")]
         subjects: dict[str, Subject] = {
             "flor": Flor(stores[0], graphs, budget),
@@ -204,12 +216,13 @@ def compared(subjects: dict[str, Subject], order: list[Question]) -> list[dict[s
             subjects[name].ask(question)
             took[name].append(time.perf_counter() - start)
     third = len(order) // 3
+    sizes = {name: subject.nbytes for name, subject in subjects.items()}
     all_kept = statistics.mean(took["dedup-all"][-third:])
     return [
         {
             "subject": name,
-            "MB": round(subjects[name].nbytes / 1e6, 2),
-            "part of dedup-all": round(subjects[name].nbytes / subjects["dedup-all"].nbytes, 3),
+            "MB": round(sizes[name] / 1e6, 2),
+            "part of dedup-all": round(sizes[name] / sizes["dedup-all"], 3),
             "mean": f"{statistics.mean(every):.3g}",
             "mean, first third": f"{statistics.mean(every[:third]):.3g}",
             "mean, last third": f"{statistics.mean(every[-third:]):.3g}",

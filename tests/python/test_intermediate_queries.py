@@ -8,6 +8,7 @@ from intermediatekit import Network, Slow, Table
 
 from flor.errors import ChangedError, InvalidError, LayerNotFoundError, RowNotFoundError
 from flor.intermediate import access
+from flor.intermediate.forms import Key
 from flor.intermediate.handle import Handle
 from flor.intermediate.queries.reading import Read
 from flor.intermediate.store import IntermediateStore
@@ -302,10 +303,24 @@ def test_a_rerun_is_kept_when_it_pays_and_dropped_when_something_pays_more(store
 
 
 def test_handles_on_a_store_share_its_budget(store):
-    handles = [Handle(store, Slow(seed=seed, cost=1e-5), budget="100K") for seed in range(4)]
-    for handle in handles * 2:
+    Handle(store, Slow(seed=9, cost=1e-5), gamma=0).read("vector")
+    one = store.find()[0].nbytes
+    for handle in [
+        Handle(store, Slow(seed=seed, cost=1e-5), budget=2.7 * one, gamma=0) for seed in range(4)
+    ]:
         handle.read("vector")
-    assert 80_000 < sum(one.nbytes for one in store.find()) <= 100 << 10
+    assert len(store.find()) == 2
+    assert sum(kept.nbytes for kept in store.find()) <= 2.7 * one
+
+
+def test_what_copies_share_counts_once(store):
+    networks = [Slow(cost=1e-5), Slow(cost=1e-5), Slow(seed=1, cost=1e-5)]
+    networks[1].key = lambda layer: Key("twin", layer, "data300")
+    Handle(store, networks[0], gamma=0).read("vector")
+    one = store.find()[0].nbytes
+    for network in networks[1:]:
+        Handle(store, network, gamma=0, budget=2.7 * one).read("vector")
+    assert sorted(kept.nbytes > 0 for kept in store.find()) == [False, True, True]
 
 
 def test_nothing_is_kept_beyond_the_budget(store):

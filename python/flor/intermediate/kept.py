@@ -88,6 +88,10 @@ class Kept:
         self._store._note_read(self, touched.chunks, touched.nbytes, time.perf_counter() - began)
         return ids, values
 
+    def chunk_lengths(self) -> dict[int, int]:
+        """Return the lengths of its chunks, as they are before the store's codecs, by number."""
+        return {number: row.length for number, row in self._rows_of(self._numbers).items()}
+
     def bounds(self, units: Any = None) -> Bounds:
         """Return what is known of units in each block; ``units`` as for :meth:`read`."""
         if self.form.unit_shape is None:

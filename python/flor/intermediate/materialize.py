@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -136,13 +136,19 @@ class Materializer:
             )  # fmt: skip
 
     def _staying(self) -> list[Kept]:
-        """Return the copies that stay, of the largest γ first."""
+        """Return the copies that stay, of the largest γ first.
+
+        A chunk that several have counts once, with the first of them, whoever brought it.
+        """
         copies = sorted(self.kept().values(), key=self.worth, reverse=True)
+        sizes, held, found = chunk_sizes(copies), set[int](), []
         room = self.policy.budget
-        found: list[Kept] = []
         for one in copies:
-            if one.nbytes <= room:
-                room -= one.nbytes
+            chunks = one.chunk_lengths().keys() - held
+            more = sum(sizes[number] for number in chunks)
+            if more <= room:
+                room -= more
+                held |= chunks
                 found.append(one)
         return found
 
@@ -182,8 +188,8 @@ class Materializer:
 
     def _fits(self, gamma: float, nbytes: float) -> bool:
         """Return whether there is room beside the copies that stay and are worth more."""
-        better = sum(one.nbytes for one in self._staying() if self.worth(one) >= gamma)
-        return better + nbytes <= self.policy.budget
+        better = [one for one in self._staying() if self.worth(one) >= gamma]
+        return sum(chunk_sizes(better).values()) + nbytes <= self.policy.budget
 
     def _reading(self, nbytes: float) -> float:
         return 1e-3 + nbytes / 300e6
@@ -285,6 +291,17 @@ class Offer:
                 if draft.writer is not None:
                     draft.writer.abort()
                 self._owner.ledger.decide(draft.key, "not kept", because=str(problem))
+
+
+def chunk_sizes(copies: Sequence[Kept]) -> dict[int, float]:
+    """Return the bytes of each chunk: its share of what the copy took that brought it."""
+    found: dict[int, float] = {}
+    for one in copies:
+        lengths = one.chunk_lengths()
+        whole = sum(lengths.values()) or 1
+        for number, length in lengths.items():
+            found[number] = max(found.get(number, 0.0), one.nbytes * length / whole)
+    return found
 
 
 def asked_units(form: Form) -> tuple[str, ...]:
