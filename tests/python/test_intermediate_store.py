@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import runpy
 import shutil
 import subprocess
@@ -440,6 +441,23 @@ def test_closing_ends_writers_and_what_they_have_under_way(tmp_path):
         store.writer(KEY, Form.tensor((3,), "float32"))
     with pytest.raises(ClosedError):
         store.find()
+
+
+def test_a_forked_child_is_refused_and_its_parent_goes_on(store):
+    writer = store.writer(KEY, Form.tensor((3,), "float32"))
+    writer.append([0], np.ones((1, 3), np.float32))
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for act in (store.find, writer.commit, lambda: writer.append([1], np.ones((1, 3), "f4"))):
+            try:
+                act()
+            except ClosedError:
+                refused += 1
+        store.close()
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert writer.commit().rows == 1
 
 
 def test_what_was_aborted_is_not_there(store):

@@ -67,6 +67,7 @@ class IntermediateStore:
         self._lost: set[bytes] = set()
         self._removed = False
         self._closed = False
+        self._process = os.getpid()
         self._rates: dict[str, Rate] = {}
         self._reads = 0
 
@@ -175,7 +176,12 @@ class IntermediateStore:
         return self._behind.busy_seconds
 
     def close(self) -> None:
-        """Abort what was not committed and end all use. A second call does nothing."""
+        """Abort what was not committed and end all use.
+
+        A second call, or one in a forked child, does nothing.
+        """
+        if self._process != os.getpid():
+            return
         with self._lock:
             writers = list(self._writers)
         for writer in writers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -39,6 +40,7 @@ class TableWriter:
         self._blocks: list[Block] = []
         self._jobs: list[Future[Stored]] = []
         self._rows = 0
+        self._process = os.getpid()
         self._ended = False
         tensor = form.unit_shape is not None
         self._buffer = TensorRows(cut, store._behind.rooms) if tensor else TableRows(form)
@@ -110,6 +112,8 @@ class TableWriter:
             self.commit()
 
     def _check_open(self) -> None:
+        if self._process != os.getpid():
+            raise ClosedError("a forked child has no thread to write intermediates; open the store")
         if self._ended:
             raise ClosedError("this writer of an intermediate was committed or aborted")
         for job in self._jobs:
