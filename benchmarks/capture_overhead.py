@@ -2,7 +2,7 @@
 
     python -m benchmarks.capture_overhead [--quick] [--output FOLDER]
 
-A VGG-like network and a small transformer, all leaf layers of all rows, in eval mode. *forward*:
+VGG16 and a small transformer, all leaf layers of all rows, in eval mode. *forward*:
 until the last batch has passed, which is what a program waits for; *kept*: until everything is
 durable. Ratios are to the plain forward pass of the same round. Peers write the same values from
 torch's own hooks, one file or dataset a layer, at the defaults of their libraries; 8 bits are a
@@ -40,20 +40,20 @@ Write = Callable[[str, Array], None]
 
 
 class Vgg(nn.Module):
-    """VGG16's convolutions at a width of 32 to 256, for images of 32 × 32."""
+    """VGG16 for images of 32 × 32."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 3
-        for factor, repeats in ((1, 2), (2, 2), (4, 3), (8, 3)):
+        for factor, repeats in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
             for _ in range(repeats):
                 layers += [nn.Conv2d(before, width * factor, 3, padding=1), nn.ReLU()]
                 before = width * factor
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(before * 4, 512), nn.ReLU(), nn.Linear(512, 10)
+            nn.Flatten(), nn.Linear(before, 512), nn.ReLU(), nn.Linear(512, 10)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -285,7 +285,7 @@ def measure(quick: bool) -> Report:
     torch.manual_seed(0)
     torch.backends.mha.set_fastpath_enabled(False)  # as any hook does
     sets = {
-        "VGG-like": (Vgg().eval(), torch.randn(rows, 3, 32, 32)),
+        "VGG16": (Vgg().eval(), torch.randn(rows, 3, 32, 32)),
         "transformer": (Transformer().eval(), torch.randint(0, 1000, (rows, 64))),
     }
     for count in sorted({1, threads}):

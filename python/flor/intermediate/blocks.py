@@ -1,6 +1,7 @@
 """How an intermediate is cut: row blocks × parts, and what is known of the values of each chunk.
 
-A chunk of a tensor takes up to 64 KiB as it is kept, so 64 to 256 KiB decoded. Blocks of a table
+A chunk of a tensor takes up to 64 KiB as it is kept, so 64 to 256 KiB decoded; less where a layer
+has so many parts that a block would pass 16 MiB. Blocks of a table
 have up to 65,536 rows and begin where row ids pass a multiple of that, so that a table that lacks
 some rows still shares the blocks before and behind them.
 """
@@ -21,6 +22,7 @@ from flor.intermediate.codes import Array, Code
 from flor.intermediate.forms import Form
 
 CHUNK_BYTES = 65536
+BLOCK_BYTES = 16 << 20  # decoded: every layer that is being written holds an open block
 TABLE_ROWS = 65536
 _LEAST_ROWS = 4096  # of an aligned block, on average; sparser row ids are cut by position
 # Bytes that a code takes for a value, and at the head of a chunk for a channel.
@@ -78,7 +80,8 @@ class Cut:
         itemsize = np.dtype(self.kept.parts[0].dtype).itemsize
         value = min(_VALUE_BYTES.get(self.code.value, itemsize), itemsize)
         room = CHUNK_BYTES - _HEAD_BYTES * self.channels(0) if value < itemsize else CHUNK_BYTES
-        return max(1, min(int(room // (value * max(1, self.widths[0]))), TABLE_ROWS))
+        rows = min(int(room // (value * max(1, self.widths[0]))), TABLE_ROWS)
+        return max(1, min(rows, BLOCK_BYTES // max(1, self.kept.row_bytes)))
 
     def columns_of(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where units (flat, in the order of C) stand in a flat row as it is kept."""
