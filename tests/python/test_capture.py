@@ -206,11 +206,14 @@ def test_getters_of_operator():
 
 def test_simple_namespaces_and_caches():
     space = types.SimpleNamespace(a=1)
+    squared.cache_clear()
     world = world_of(space=[space, squared])
-    squared(3)
-    in_place(world, lambda: (setattr(space, "b", 2), delattr(space, "a")))
+    in_place(world, lambda: (setattr(space, "b", 2), delattr(space, "a"), squared(3)))
     assert space == types.SimpleNamespace(a=1)
-    assert squared.cache_info().currsize == 0
+    assert squared.cache_info().misses == 0
+    squared(3)
+    assert "its cache was filled inside the loop" in world.walk(None).opaque[0]
+    assert "cache" not in str(world_of(space=[squared]).walk(None).opaque)
     assert rebuilt(space=space)["space"] == space
     assert not opaque(classes=[Point, Color, Mode, Fixed, Slotted, Window])
 

@@ -10,7 +10,15 @@ from shapeskit import PROGRAMS, Recorded, Shape, check, record, replay
 
 FULL = bool(os.environ.get("FLOR_FULL"))
 DENSE = ("--overhead", "inf")
-QUICK = {"module_level", "while_true", "module_globals", "catches", "numbered_output", "same_name"}
+QUICK = {
+    "cache_counts",
+    "module_level",
+    "while_true",
+    "module_globals",
+    "catches",
+    "numbered_output",
+    "same_name",
+}
 
 SHAPES = [
     Shape("module_level"),
@@ -43,6 +51,8 @@ SHAPES = [
     Shape("callback_list"),
     Shape("converges"),
     Shape("tangled_loop"),
+    Shape("caches", jumps=False),  # the loop fills them
+    Shape("cache_counts", jumps=False),
 ]
 
 

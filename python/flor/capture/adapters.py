@@ -252,12 +252,24 @@ def _is_shared(obj: Any) -> bool:
 
 
 def _cache(walker: Walker, obj: Any, node: Node) -> bool:
-    walker.assume(
-        f"the cache of {obj.__qualname__} holds nothing that matters (a restore clears it)"
-    )
+    """A cached function: what it holds can't be set, but the first lines fill it alike."""
+    now = cache_state(obj)
+    if walker.at_entry(obj, now) != now:
+        walker.opaque(node, obj, "its cache was filled inside the loop, and can't be set")
+        return True
     node[0] = "cache"
-    node.append([obj.__module__, obj.__qualname__])
+    node += [[obj.__module__, obj.__qualname__], now]
     return True
+
+
+def cache_state(obj: Any) -> list[int]:
+    """Return what tells one state of a cache from another, [misses, entries, hits].
+
+    Hits count where they may decide what is thrown away next; elsewhere only ``cache_info()`` shows
+    them, and a replay of a program that reads it executes all (``replay/question.py``).
+    """
+    info = functools._lru_cache_wrapper.cache_info(obj)
+    return [info.misses, info.currsize, info.hits if info.currsize == info.maxsize else 0]
 
 
 _FAMILIES: tuple[tuple[Any, Any], ...] = (

@@ -18,6 +18,7 @@ class Anchors:
     def __init__(self, objects: list[Any]) -> None:
         self._numbers: dict[int, int] = {}
         self._refs: dict[int, Any] = {}
+        self._states: dict[int, Any] = {}
         for number, obj in enumerate(objects):
             self._numbers[id(obj)] = number
             try:
@@ -31,6 +32,15 @@ class Anchors:
         if number is None or self._refs[number]() is not obj:
             return None
         return number
+
+    def note(self, states: dict[int, Any]) -> None:
+        """Keep what some anchors, by number, were like at the entry."""
+        self._states = states
+
+    def noted(self, obj: Any) -> Any:
+        """Return what was kept of an anchor; None without."""
+        number = self.number(obj)
+        return None if number is None else self._states.get(number)
 
     def get(self, number: int) -> Any:
         """Return anchor ``number``, or None when it has died."""

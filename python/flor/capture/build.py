@@ -115,9 +115,6 @@ class Builder:
     def _new_cache(self, index: int, node: Any) -> Any:
         return atoms.find(*node[2])
 
-    def _fill_cache(self, obj: Any, node: Any) -> None:
-        obj.cache_clear()
-
     def _new_func(self, index: int, node: Any) -> Any:
         module, qualname = node[2]
         line = self._lines.get(str(index), 0)

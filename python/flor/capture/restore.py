@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from flor.capture import atoms
-from flor.capture.adapters import memory_of, plain_state
+from flor.capture.adapters import cache_state, memory_of, plain_state
 from flor.capture.anchors import Anchors
 from flor.capture.build import Builder, json_state, numpy_dtype
 from flor.capture.regions import Bytes1D, Source
@@ -173,6 +173,13 @@ class Restorer(Builder):
             fill(self.obj(index), node)
         elif node[0] == "opaque":
             raise CaptureError(f"an opaque {'.'.join(node[2])} can't be restored")
+
+    def _fill_cache(self, obj: Any, node: Any) -> None:
+        if not node[3:] or node[3] == cache_state(obj):
+            return
+        if any(node[3]):
+            raise CaptureError(f"the cache of {'.'.join(node[2])} can't be set to what it was")
+        obj.cache_clear()
 
     def _fill_list(self, obj: list[Any], node: Any) -> None:
         live = dict(enumerate(obj))

@@ -61,6 +61,7 @@ class World:
         """Walk at the entry of the main loop; what is met becomes the anchors."""
         walker = self._walk(frame, None)
         self.anchors = Anchors(walker.objects)
+        self.anchors.note(walker.noted)
         return walker.graph
 
     def walk(self, frame: FrameType | None) -> Graph:

@@ -71,6 +71,7 @@ class Walker:
         self.graph = Graph()
         self.user = user
         self.objects: list[Any] = []
+        self.noted: dict[int, Any] = {}
         self._anchors = anchors
         self._index: dict[int, int] = {}
         self._filled = 0
@@ -276,6 +277,16 @@ class Walker:
         if len(self.graph.opaque) < _MAX_OPAQUE:
             place = self._path(self._current)
             self.graph.opaque.append(f"{place}: {type(obj).__qualname__}: {reason}")
+
+    def at_entry(self, obj: Any, now: Any) -> Any:
+        """Return what ``obj`` was like at the entry of the main loop, ``now`` if this is it.
+
+        None for an object born since.
+        """
+        if self._anchors is not None:
+            return self._anchors.noted(obj)
+        self.noted[self._index[id(obj)]] = now
+        return now
 
     def assume(self, text: str) -> None:
         """Write down something taken on trust."""

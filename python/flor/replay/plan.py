@@ -130,14 +130,15 @@ def make_plan(
     ``elsewhere``: loops of the run's other ranks.
     """
     only = _ranges(recorded, question, request, elsewhere)
-    notes = [*recorded.notes, *question.notes, *_notes(recorded)]
+    notes = [*recorded.notes, *question.notes, *_notes(recorded, question)]
     main = recorded.main_loop
     if recorded.first and not _can_jump(recorded, recorded.first - 1):
         raise ReplayError(
             f"run {recorded.run} is a fork, and the state that it began with was not kept: it "
             "can't be replayed"
         )
-    whole_run = main is None or recorded.main_is_nested or recorded.library
+    nested = recorded.main_is_nested or recorded.library
+    whole_run = main is None or bool(nested) or question.counts_calls
     mode = "full" if whole_run else "weak"
     asks = question.in_main or question.before or question.after
     needed: list[int] = []
@@ -199,7 +200,7 @@ def _ranges(
     return ranges
 
 
-def _notes(recorded: RecordedRun) -> list[str]:
+def _notes(recorded: RecordedRun, question: Question) -> list[str]:
     """Return what keeps this run from being replayed in parts, in words."""
     if recorded.main_loop is None:
         return ["the run used no flor.checkpointing: all is executed from the first line"]
@@ -221,6 +222,8 @@ def _notes(recorded: RecordedRun) -> list[str]:
         )
     places = [b for b in (recorded.entry, *recorded.ends.values()) if b]
     refused = [b for b in places if not b.jumpable]
+    if question.counts_calls:
+        notes.append("no checkpoint can be restored: cache_info() counts calls that it would skip")
     if places and len(refused) == len(places):
         notes.append(f"no checkpoint can be restored: {refused[0].why or 'state not captured'}")
     return notes

@@ -17,6 +17,8 @@ from flor.instrumentation.source import Source, read_source
 from flor.replay.recorded import RecordedRun
 
 _SHOWN_CHANGES = 20
+# How often a cached function was called is no part of a checkpoint: who reads it executes all.
+_CACHE_INFO = "cache_info"
 
 
 @dataclass
@@ -26,7 +28,8 @@ class Question:
     ``added``: line ranges of added statements, by file. ``loops``: each ``flor.loop`` call of the
     program, ``probed`` where an added statement may run inside. ``in_main``, ``in_blocks``,
     ``before``, ``after``, ``anywhere``: whether one may run in the main loop, in a loop inside
-    of it, before or after it, at an unknown place. ``defined``: the functions and classes of the
+    of it, before or after it, at an unknown place. ``counts_calls``: the program reads how often a
+    cached function was called. ``defined``: the functions and classes of the
     program, by name.
     """
 
@@ -41,6 +44,7 @@ class Question:
     before: bool = False
     after: bool = False
     anywhere: bool = False
+    counts_calls: bool = False
     changes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -63,6 +67,7 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
             question.notes.append(f"{name}, part of the recorded version, is not in {root}")
     sources = {path: read_source(str(path)) for path in files}
     question.defined = sorted(defined_names(sources.values()))
+    question.counts_calls = any(_CACHE_INFO in source.text for source in sources.values())
     compared = {path: _compared(path, old, sources[path]) for path, old in files.items()}
     if recorded.meta.get("handsfree") or recorded.meta.get("instrumented"):  # loops as they stand
         sources = {path: rewrite(sources[path]) for path in files}
@@ -77,6 +82,12 @@ def ask(recorded: RecordedRun, script: Path | None, force: bool) -> Question:
             loop["probed"] = True
     _refuse_changes(question, recorded, force)
     return question
+
+
+def counts_calls(recorded: RecordedRun) -> bool:
+    """Whether the recorded program reads how often its cached functions were called."""
+    texts = read_version(recorded.layout, recorded.meta).texts
+    return any(_CACHE_INFO.encode() in text for text in texts.values())
 
 
 def script_of(recorded: RecordedRun, version: Version, script: Path | None) -> Path:

@@ -19,6 +19,7 @@ from flor.capture.checkpoint_file import CheckpointFile
 from flor.errors import FlorError
 from flor.query.order import Contexts
 from flor.recording.streams import WARNINGS
+from flor.replay.question import counts_calls
 from flor.replay.recorded import STATE, Boundary, RecordedRun
 from flor.replay.records import python_value, records_of
 
@@ -85,11 +86,14 @@ class Sound:
     def __init__(self, recorded: RecordedRun) -> None:
         self._recorded = recorded
         self._known: dict[int, bool] = {}
+        self._counts_calls = counts_calls(recorded)
         self.damaged: list[str] = []
 
     def usable(self, found: Boundary) -> bool:
         """Whether the state of this boundary can be restored."""
         if not found.can_jump or found.checkpoint is None:
+            return False
+        if self._counts_calls and found.boundary != "entry":
             return False
         if found.checkpoint not in self._known:
             self._known[found.checkpoint] = self._whole(found, found.checkpoint)
