@@ -139,6 +139,10 @@ def read_units(kept: Kept, rows: Rows, selection: Selection, total: int) -> Answ
     """
     if rows is not None and kept.rows != total:
         rows = rows[np.isin(rows, kept.row_ids())]
+    slices = selection.slices
+    if slices is not None:
+        ids, values = kept.read(rows, parts=slices)
+        return ids, selection.shaped(values)
     ids, values = kept.read(rows, selection.asked)
     if isinstance(values, dict):
         return ids, {name: values[name] for name in selection.columns}

@@ -91,7 +91,8 @@ class Costs:
 
         ``way``: also ``bounds``, which works on what it reads.
         """
-        key, code = kept.key, f"{way} {kept.code}"
+        key = kept.key  # some units are picked out of their chunks: another line than that of all
+        code = f"{way} {kept.code} {'all' if selection.whole else 'some'}"
         names = (f"{code} {key.model} {key.layer}", code)
         return self._price(names, kept.estimate(rows, selection.asked))
 

@@ -48,6 +48,14 @@ class Selection:
         return None if self.whole else self.flat
 
     @property
+    def slices(self) -> list[int] | None:
+        """Return the indices of the first axis of a tensor that are selected whole, if so."""
+        if not self.form.unit_shape or len(self.index) != 1:
+            return None
+        every = np.arange(self.form.unit_shape[0])
+        return [int(at) for at in np.atleast_1d(every[self.index])]
+
+    @property
     def flat(self) -> NDArray[Any]:
         """The selected units of a tensor as positions in C order."""
         shape = self.form.unit_shape or ()
@@ -93,7 +101,7 @@ class Selection:
         return np.asarray(values)[(slice(None), *self.index)]
 
     def shaped(self, flat: NDArray[Any]) -> NDArray[Any]:
-        """Return values (n, selected units) in the shape that :meth:`of` gives."""
+        """Return values (n, …) of the selected units in the shape that :meth:`of` gives."""
         return flat.reshape(len(flat), *self.shape)
 
 
