@@ -53,6 +53,7 @@ SHAPES = [
     Shape("tangled_loop"),
     Shape("caches", jumps=False),  # the loop fills them
     Shape("cache_counts", jumps=False),
+    Shape("module_hooks"),
 ]
 
 

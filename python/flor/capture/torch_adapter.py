@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils.hooks import RemovableHandle
 
 from flor.capture.regions import Bytes1D, memory, span
 from flor.errors import CaptureError
@@ -119,7 +123,27 @@ def before_steps(call: Callable[[], None]) -> None:
     def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
         call()
 
-    register_optimizer_step_pre_hook(hook)
+    _out_of_count(register_optimizer_step_pre_hook(hook), hook)
+
+
+def after_steps(call: Callable[[], None]) -> None:
+    """Call ``call`` after each step of any optimizer, from now on."""
+
+    def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
+        call()
+
+    _out_of_count(register_optimizer_step_post_hook(hook), hook)
+
+
+def _out_of_count(handle: RemovableHandle, hook: Any) -> None:
+    """Give a hook of ours a number that torch never gives, and its number back.
+
+    Modules keep their hooks by number: the program's are numbered as without flor.
+    """
+    hooks: Any = handle.hooks_dict_ref()
+    del hooks[handle.id]
+    hooks[-id(hook)] = hook
+    RemovableHandle.next_id = handle.id
 
 
 def storage_view(obj: torch.Tensor) -> Bytes1D:

@@ -219,8 +219,9 @@ class HandsFree:
 
     def _hook_optimizers(self) -> None:
         """Learn of every optimizer step, once torch is there."""
-        optimizers = sys.modules.get("torch.optim.optimizer")
-        if self._hooked or optimizers is None:
+        if self._hooked or "torch.optim.optimizer" not in sys.modules:
             return
+        from flor.capture import torch_adapter
+
         self._hooked = True
-        optimizers.register_optimizer_step_post_hook(lambda *_: _core.mark_training())
+        torch_adapter.after_steps(_core.mark_training)
