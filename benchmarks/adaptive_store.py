@@ -30,8 +30,8 @@ from benchmarks.harness import Report, run_report
 from benchmarks.pipelines.data import tables
 from benchmarks.pipelines.templates import pipelines
 from flor.intermediate.handle import Handle
-from flor.intermediate.stages import run
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.pipelines.stages import run
+from flor.intermediate.storage.store import IntermediateStore
 
 QUERIES = 140
 POOL = 30

@@ -28,11 +28,11 @@ import torch
 from torch import nn
 
 from benchmarks.harness import Report, Subject, compare, interleave, run_report
-from flor.intermediate.arrays import array_of
-from flor.intermediate.keeping import fitting
-from flor.intermediate.networks import Network
-from flor.intermediate.select import select
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.networks.arrays import array_of
+from flor.intermediate.networks.keeping import fitting
+from flor.intermediate.networks.network import Network
+from flor.intermediate.networks.select import select
+from flor.intermediate.storage.store import IntermediateStore
 
 BATCH = 64
 Array = np.ndarray[Any, Any]

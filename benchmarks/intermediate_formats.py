@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.harness import Report, Subject, compare, interleave, run_report
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.store import IntermediateStore
 
 Array = np.ndarray[Any, Any]
 Layers = dict[str, Array]

@@ -26,9 +26,9 @@ import pandas as pd
 from benchmarks.harness import Report, run_report
 from benchmarks.pipelines.data import PROPERTIES, SALES, tables
 from benchmarks.pipelines.templates import pipelines
-from flor.intermediate.stage_graph import StageGraph
-from flor.intermediate.stages import run
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.pipelines.stage_graph import StageGraph
+from flor.intermediate.pipelines.stages import run
+from flor.intermediate.storage.store import IntermediateStore
 
 
 def seconds(act: Callable[[], Any], times: int = 1) -> float:

@@ -37,12 +37,12 @@ import pyarrow.parquet as pq
 from benchmarks.harness import Report, run_report
 from benchmarks.pipelines.data import PROPERTIES, SALES, tables
 from benchmarks.pipelines.templates import pipelines
-from flor.intermediate import blobs
-from flor.intermediate.schemas import get_schema
-from flor.intermediate.stage_graph import Table
-from flor.intermediate.stages import Recorder, recorded
-from flor.intermediate.store import IntermediateStore
-from flor.intermediate.tables import Encoded, encode, table_of
+from flor.intermediate.pipelines.stage_graph import Table
+from flor.intermediate.pipelines.stages import Recorder, recorded
+from flor.intermediate.pipelines.tables import Encoded, encode, table_of
+from flor.intermediate.storage import blobs
+from flor.intermediate.storage.schemas import get_schema
+from flor.intermediate.storage.store import IntermediateStore
 
 QUICK = (6_000, 5_000, 12)  # properties, sales, pipelines
 ZSTD = pa.Codec("zstd", compression_level=19)

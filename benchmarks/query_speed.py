@@ -26,8 +26,8 @@ import numpy as np
 
 from benchmarks.harness import Report, run_report
 from flor.intermediate.handle import Handle
-from flor.intermediate.plan import Plan
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.planning.plan import Plan
+from flor.intermediate.storage.store import IntermediateStore
 
 WIDTHS = (16, 16, "M", 32, 32, "M", 64, 64, "M", 128, 128, "M")
 NEAR = 1.1
@@ -121,7 +121,7 @@ def cell(
 
 
 def matrix(report: Report, store: IntermediateStore, net: Any, images: Any, rounds: int) -> None:
-    from flor.intermediate.networks import Network
+    from flor.intermediate.networks.network import Network
 
     computation = Network(net, images, batch=256)
     every = list(computation.layers())
@@ -175,7 +175,7 @@ def summary(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def ancestors(report: Report, folder: Path, net: Any, images: Any, rounds: int) -> None:
     """Keep every third layer, ask the others: from the ancestor, from the input, as if kept."""
-    from flor.intermediate.networks import Network
+    from flor.intermediate.networks.network import Network
 
     computation = Network(net, images, batch=256)
     layers = list(computation.layers())
@@ -211,7 +211,7 @@ def stages(report: Report, folder: Path, quick: bool) -> None:
     """Read tables of some pipelines, whole and a column, and run to them from the sources."""
     from benchmarks.pipelines.data import tables
     from benchmarks.pipelines.templates import pipelines
-    from flor.intermediate.stages import run
+    from flor.intermediate.pipelines.stages import run
 
     data = tables(3000, 2000) if quick else tables()
     rows = []

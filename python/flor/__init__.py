@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flor.checkpointer import Checkpointer
     from flor.handle import Store
     from flor.intermediate.api import intermediates
-    from flor.intermediate.stages import stage
+    from flor.intermediate.pipelines.stages import stage
     from flor.logger import Logger
     from flor.query import Table
     from flor.recording.checkpointing import checkpointing
@@ -51,7 +51,7 @@ _LAZY = {
     "Store": "flor.handle",
     "checkpointing": "flor.recording.checkpointing",
     "intermediates": "flor.intermediate.api",
-    "stage": "flor.intermediate.stages",
+    "stage": "flor.intermediate.pipelines.stages",
 }
 
 log = _core.log

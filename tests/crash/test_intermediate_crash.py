@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.store import IntermediateStore
 from flor.layout import StoreLayout
 from flor.upkeep.check import check
 
@@ -23,7 +23,7 @@ import itertools
 import sys
 import numpy as np
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.store import IntermediateStore
 
 def content(step):
     rng = np.random.default_rng(step)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.store import IntermediateStore
 
 
 def table():

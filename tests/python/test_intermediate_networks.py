@@ -35,7 +35,7 @@ from flor.errors import (
     LayerNotFoundError,
     RowNotFoundError,
 )
-from flor.intermediate.networks import Network
+from flor.intermediate.networks.network import Network
 
 
 def network(kind=ConvNet, **options):
@@ -302,7 +302,7 @@ def test_the_fingerprint_is_the_same_in_another_process(tmp_path):
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import torch; torch.set_num_threads(int(sys.argv[2]))\n"
         "from networkkit import *\n"
-        "from flor.intermediate.networks import Network\n"
+        "from flor.intermediate.networks.network import Network\n"
         "for kind in (ConvNet, Transformer, Recurrent):\n"
         "    found = Network(make(kind), data_for(kind), batch=BATCH)\n"
         "    print(found.model, found.data.fingerprint)\n"

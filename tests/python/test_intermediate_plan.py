@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from intermediatekit import Network, Table
 
 from flor.errors import InvalidError, LayerNotFoundError, RowNotFoundError
-from flor.intermediate.bounds import Scores, contenders
-from flor.intermediate.cost import Costs, Fit
-from flor.intermediate.cut import choose
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.ledger import HALF_LIFE, Ledger
-from flor.intermediate.plan import Planner, _frontier, _materialized, checked
+from flor.intermediate.planning.bounds import Scores, contenders
+from flor.intermediate.planning.cost import Costs, Fit
+from flor.intermediate.planning.cut import choose
+from flor.intermediate.planning.ledger import HALF_LIFE, Ledger
+from flor.intermediate.planning.plan import Planner, _frontier, _materialized, checked
+from flor.intermediate.planning.rows import RowIndex
+from flor.intermediate.planning.selection import select
 from flor.intermediate.queries.dissect import enlarging
 from flor.intermediate.queries.similarity import svcca
-from flor.intermediate.rows import RowIndex
-from flor.intermediate.selection import select
 
 COSTS = st.integers(1, 50)
 

@@ -7,11 +7,11 @@ import pytest
 from intermediatekit import Network, Slow, Table
 
 from flor.errors import ChangedError, InvalidError, LayerNotFoundError, RowNotFoundError
-from flor.intermediate import access
 from flor.intermediate.forms import Key
 from flor.intermediate.handle import Handle
+from flor.intermediate.planning import access
 from flor.intermediate.queries.reading import Read
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.store import IntermediateStore
 
 CODES = ["half", "bf16", "affine8", "quantile2", "quantile8", "threshold90", "pool2", "poolmap"]
 

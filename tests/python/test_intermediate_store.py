@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flor.errors import ClosedError, CorruptError, InvalidError, LostChunkError
-from flor.intermediate.blocks import TABLE_ROWS, table_cuts
-from flor.intermediate.catalogue import Catalogue, folder_of
-from flor.intermediate.codes import Code
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.rates import Rate
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.blocks import TABLE_ROWS, table_cuts
+from flor.intermediate.storage.catalogue import Catalogue, folder_of
+from flor.intermediate.storage.codes import Code
+from flor.intermediate.storage.rates import Rate
+from flor.intermediate.storage.store import IntermediateStore
 from flor.layout import StoreLayout
 
 KEY = Key("model", "layer", "data")
@@ -574,7 +574,7 @@ _WRITER = """
 import sys
 import numpy as np
 from flor.intermediate.forms import Form, Key
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.store import IntermediateStore
 root, name = sys.argv[1:]
 shared = np.random.default_rng(1).normal(size=9000)
 with IntermediateStore.open(root, create=True) as store:

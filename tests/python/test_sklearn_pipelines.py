@@ -13,9 +13,9 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from flor.errors import ChangedError, InvalidError, LayerNotFoundError
-from flor.intermediate.pipelines import graph_of, intermediates_of
-from flor.intermediate.stage_archive import open_graph
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.pipelines.pipeline import graph_of, intermediates_of
+from flor.intermediate.pipelines.stage_archive import open_graph
+from flor.intermediate.storage.store import IntermediateStore
 
 ROWS = 120
 

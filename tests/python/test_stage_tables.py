@@ -13,8 +13,8 @@ from polars.testing import assert_frame_equal
 
 from flor.errors import CaptureError, CorruptError
 from flor.intermediate.forms import Key
-from flor.intermediate.store import IntermediateStore
-from flor.intermediate.tables import encode, is_table, table_of, without_index
+from flor.intermediate.pipelines.tables import encode, is_table, table_of, without_index
+from flor.intermediate.storage.store import IntermediateStore
 
 
 @pytest.fixture(scope="module")

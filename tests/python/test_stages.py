@@ -17,12 +17,12 @@ from flor.errors import (
     LayerNotFoundError,
     RowNotFoundError,
 )
-from flor.intermediate.lineage import NEW, Rows, source_ids, trace
-from flor.intermediate.pipelines import graph_of
-from flor.intermediate.stage_archive import open_graph
-from flor.intermediate.stages import Recorder, recorded
-from flor.intermediate.store import IntermediateStore
-from flor.intermediate.tables import encode
+from flor.intermediate.pipelines.lineage import NEW, Rows, source_ids, trace
+from flor.intermediate.pipelines.pipeline import graph_of
+from flor.intermediate.pipelines.stage_archive import open_graph
+from flor.intermediate.pipelines.stages import Recorder, recorded
+from flor.intermediate.pipelines.tables import encode
+from flor.intermediate.storage.store import IntermediateStore
 
 ROWS = 300
 

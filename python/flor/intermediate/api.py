@@ -11,9 +11,9 @@ from flor.intermediate.places import open_store
 
 if TYPE_CHECKING:
     from flor.intermediate.handle import Handle
-    from flor.intermediate.live import Live
-    from flor.intermediate.pipelines import Recording
-    from flor.intermediate.store import IntermediateStore
+    from flor.intermediate.networks.live import Live
+    from flor.intermediate.pipelines.pipeline import Recording
+    from flor.intermediate.storage.store import IntermediateStore
 
 
 KEPT = "affine8"  # how the planner keeps answers
@@ -52,9 +52,9 @@ def intermediates(
     expression in the program's variables.
 
     ``what``: output, input, gradient (needs ``loss(output, batch)``), attention. ``code``: how
-    values are kept (flor.intermediate.codes): exact, affine8, pool2 …; None: what is captured at
-    once exactly, what is kept of answers by affine8. ``batch``: rows a batch where the data has
-    none. ``call(model, batch)``: how a batch is given to the model. ``overhead``: the
+    values are kept (see ``intermediate/storage/codes.py``): exact, affine8, pool2 …; None: what is
+    captured at once exactly, what is kept of answers by affine8. ``batch``: rows a batch where the
+    data has none. ``call(model, batch)``: how a batch is given to the model. ``overhead``: the
     bound of live capture. ``budget``: bytes that the planner may keep. ``store``: where; None: the
     store of the run, FLOR_STORE or ./.flor, made when it is not there. ``row_id``: of pipelines,
     the column that has the ids of rows. ``trust``: unpickle what a pipeline of that name fitted.
@@ -67,13 +67,13 @@ def intermediates(
         where = {"run": run, "at": at, "what": what, "batch": batch, "call": call, "loss": loss}
         return _of_run(model, data, open_store(store), where, options)
     if not _is_network(model):
-        from flor.intermediate.pipelines import intermediates_of
+        from flor.intermediate.pipelines.pipeline import intermediates_of
 
         _refuse_of_networks(what=what, batch=batch, call=call, loss=loss, overhead=overhead)
         opened = open_store(store)
         return intermediates_of(model, data, store=opened, row_id=row_id, trust=trust, **options)
     if data is None:
-        from flor.intermediate.live import Live
+        from flor.intermediate.networks.live import Live
 
         meant = "*" if layers is None else layers
         return Live(
@@ -108,10 +108,10 @@ def _of_network(
     labels: dict[str, Any],
 ) -> Handle:
     from flor.intermediate.handle import Handle
-    from flor.intermediate.keeping import keep
-    from flor.intermediate.networks import Network
+    from flor.intermediate.networks.keeping import keep
+    from flor.intermediate.networks.network import Network
+    from flor.intermediate.networks.select import select
     from flor.intermediate.places import recorded_run
-    from flor.intermediate.select import select
 
     network = Network(model, data, **how)
     layers, code = options["layers"], options["code"] or "exact"
@@ -129,7 +129,7 @@ def _of_run(
     options: dict[str, Any],
 ) -> Handle:
     from flor.intermediate.handle import Handle
-    from flor.intermediate.runs import Recorded, network_at
+    from flor.intermediate.networks.runs import Recorded, network_at
 
     run, at = store.layout.resolve(where.pop("run")), where.pop("at")
     if data is None:
@@ -163,7 +163,7 @@ def _of_run(
 
 def _texts(layers: Any) -> list[str] | None:
     """Return layers as another process can be told them."""
-    from flor.intermediate.select import as_list
+    from flor.intermediate.networks.select import as_list
 
     found = None if layers is None else as_list(layers)
     if found is not None and not all(isinstance(one, str) for one in found):

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from flor.errors import CorruptError, InvalidError, LayerNotFoundError
-from flor.intermediate.access import Access
-from flor.intermediate.cost import Costs
-from flor.intermediate.ledger import Ledger
-from flor.intermediate.materialize import LEAST_GAMMA, Materializer, Policy
-from flor.intermediate.plan import Accuracy, Plan, Planner
+from flor.intermediate.planning.access import Access
+from flor.intermediate.planning.cost import Costs
+from flor.intermediate.planning.ledger import Ledger
+from flor.intermediate.planning.materialize import LEAST_GAMMA, Materializer, Policy
+from flor.intermediate.planning.plan import Accuracy, Plan, Planner
+from flor.intermediate.planning.selection import nearest
 from flor.intermediate.queries import QUERIES, Job, Query
 from flor.intermediate.queries.columns import ColDiff, ColDist
 from flor.intermediate.queries.correlation import Corr
@@ -30,11 +31,10 @@ from flor.intermediate.queries.sql import Sql
 from flor.intermediate.queries.top import Above, TopK
 from flor.intermediate.queries.visual import Vis
 from flor.intermediate.result import Result
-from flor.intermediate.selection import nearest
 
 if TYPE_CHECKING:
     from flor.intermediate.computation import Computation
-    from flor.intermediate.store import IntermediateStore
+    from flor.intermediate.storage.store import IntermediateStore
 
 LEDGER = "planner.sqlite"
 

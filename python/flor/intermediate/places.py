@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flor import _core
-from flor.intermediate.store import IntermediateStore
+from flor.intermediate.storage.store import IntermediateStore
 from flor.layout import StoreLayout
 from flor.recording import session as sessions
 from flor.recording.record import RecordSession

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from flor.intermediate.plan import Plan
+    from flor.intermediate.planning.plan import Plan
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Result:
 
     def plot(self, path: Any = None) -> Any:
         """Return a matplotlib figure of the answer; with ``path`` it is written there too."""
-        from flor.intermediate.picture import draw
+        from flor.intermediate.queries.picture import draw
 
         return draw(self, path)
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from flor import _core
 from flor.errors import CorruptError, FlorError, NotFoundError
 from flor.files import read_json
-from flor.intermediate.catalogue import NAME, Catalogue, folder_of
+from flor.intermediate.storage.catalogue import NAME, Catalogue, folder_of
 from flor.layout import StoreLayout
 from flor.query.kinds import ARRAY
 from flor.query.run_log import read_log_table

@@ -15,7 +15,7 @@ from pathlib import Path
 from flor import _core
 from flor.errors import CorruptError
 from flor.files import storage_error
-from flor.intermediate.catalogue import Catalogue
+from flor.intermediate.storage.catalogue import Catalogue
 from flor.layout import StoreLayout
 from flor.runlock import alone_with_run
 from flor.upkeep.check import Damage, Findings, check

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flor.errors import InvalidError
-from flor.intermediate.access import Access
-from flor.intermediate.plan import Accuracy
+from flor.intermediate.planning.access import Access
+from flor.intermediate.planning.plan import Accuracy
 from flor.intermediate.queries.query import Job, Query, job, matrix
 from flor.intermediate.result import Result
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flor.errors import ChangedError
-from flor.intermediate.access import Access
-from flor.intermediate.bounds import Scores
-from flor.intermediate.codes import Code
-from flor.intermediate.plan import Accuracy, Plan, Step, Want
+from flor.intermediate.planning.access import Access
+from flor.intermediate.planning.bounds import Scores
+from flor.intermediate.planning.plan import Accuracy, Plan, Step, Want
 from flor.intermediate.queries.query import Job
+from flor.intermediate.storage.codes import Code
 
 if TYPE_CHECKING:
-    from flor.intermediate.kept import Kept
+    from flor.intermediate.storage.kept import Kept
 
 Array = NDArray[Any]
 

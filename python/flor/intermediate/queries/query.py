@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flor.errors import InvalidError
-from flor.intermediate.access import Access
-from flor.intermediate.plan import Accuracy, Plan
+from flor.intermediate.planning.access import Access
+from flor.intermediate.planning.plan import Accuracy, Plan
 from flor.intermediate.result import Result
 
 

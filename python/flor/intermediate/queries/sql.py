@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flor.errors import InvalidError
-from flor.intermediate.access import Access
-from flor.intermediate.plan import Accuracy
+from flor.intermediate.planning.access import Access
+from flor.intermediate.planning.plan import Accuracy
 from flor.intermediate.queries.query import Job, Query, job
 from flor.intermediate.result import Result
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flor.errors import InvalidError
-from flor.intermediate.access import Access
-from flor.intermediate.bounds import Copy, Scores, contenders, rounding
-from flor.intermediate.plan import Accuracy
+from flor.intermediate.planning.access import Access
+from flor.intermediate.planning.bounds import Copy, Scores, contenders, rounding
+from flor.intermediate.planning.plan import Accuracy
 from flor.intermediate.queries.exactly import bounded_job, decide
 from flor.intermediate.queries.query import Job, Query, matrix
 from flor.intermediate.result import Result

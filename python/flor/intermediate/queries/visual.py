@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from flor.intermediate.access import Access
-from flor.intermediate.plan import Accuracy
+from flor.intermediate.planning.access import Access
+from flor.intermediate.planning.plan import Accuracy
 from flor.intermediate.queries.query import Job, Query, job, matrix
 from flor.intermediate.result import Result
 

@@ -1,0 +1,1 @@
+"""Networks of torch: captured, computed again (docs/decisions/0017-networks.md)."""

@@ -1,0 +1,1 @@
+"""Where intermediates are kept (docs/decisions/0016-intermediates.md)."""
