@@ -5,14 +5,14 @@
 
 namespace flor::bindings {
 
-void bind_log(pybind11::module_& module);       // LogWriter, log(), the context stack
-void bind_codec(pybind11::module_& module);     // codecs by themselves, for measuring and tests
+void bind_log(pybind11::module_& module);           // LogWriter, log(), the context stack
+void bind_codec(pybind11::module_& module);         // codecs by themselves, for measuring and tests
 void bind_intermediate(pybind11::module_& module);  // encodings of blocks and columns
-void bind_store(pybind11::module_& module);     // ChunkStore
-void bind_sweep(pybind11::module_& module);     // Sweeper
-void bind_snapshot(pybind11::module_& module);  // Snapshotter, Pending
-void bind_read(pybind11::module_& module);      // CheckpointReader
-void bind_audit(pybind11::module_& module);     // set_file_listener
-void bind_log_read(pybind11::module_& module);  // read_log
+void bind_store(pybind11::module_& module);         // ChunkStore
+void bind_sweep(pybind11::module_& module);         // Sweeper
+void bind_snapshot(pybind11::module_& module);      // Snapshotter, Pending
+void bind_read(pybind11::module_& module);          // CheckpointReader
+void bind_audit(pybind11::module_& module);         // set_file_listener
+void bind_log_read(pybind11::module_& module);      // read_log
 
 }  // namespace flor::bindings
