@@ -11,6 +11,7 @@ from shapeskit import PROGRAMS, Recorded, Shape, check, record, replay
 FULL = bool(os.environ.get("FLOR_FULL"))
 DENSE = ("--overhead", "inf")
 QUICK = {
+    "ambient",
     "cache_counts",
     "module_level",
     "while_true",
@@ -54,6 +55,7 @@ SHAPES = [
     Shape("caches", jumps=False),  # the loop fills them
     Shape("cache_counts", jumps=False),
     Shape("module_hooks"),
+    Shape("ambient"),
 ]
 
 

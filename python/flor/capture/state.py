@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from flor.capture import writers
+from flor.capture import ambient, writers
 from flor.capture.anchors import Anchors
 from flor.capture.regions import Source, sample
 from flor.capture.restore import Restorer
@@ -59,6 +59,7 @@ class World:
 
     def enter(self, frame: FrameType | None) -> Graph:
         """Walk at the entry of the main loop; what is met becomes the anchors."""
+        ambient.enter()
         walker = self._walk(frame, None)
         self.anchors = Anchors(walker.objects)
         self.anchors.note(walker.noted)
@@ -83,7 +84,10 @@ class World:
         for depth, found in enumerate(self._frames(frame)):
             name = f"frame:{depth}:{found.f_code.co_qualname}"
             walker.add_root(name, self._visible(dict(found.f_locals)))
-        walker.add_root("rng", random_states().items())
+        states = random_states()
+        if not self.whole:  # of objects, not of a program
+            del states["ambient"]
+        walker.add_root("rng", states.items())
         walker.end()
         self.left_out = walker.left_out
         self._walker = walker
@@ -176,6 +180,7 @@ def random_states() -> dict[str, str]:
     found: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": np.random.get_state(legacy=False),
+        "ambient": ambient.settings(),
     }
     if "torch" in sys.modules:
         from flor.capture import torch_adapter
@@ -193,6 +198,8 @@ def set_random_states(states: dict[str, str]) -> None:
     numpy_state = found["numpy"]
     numpy_state["state"]["key"] = np.array(numpy_state["state"]["key"], dtype=np.uint32)
     np.random.set_state(numpy_state)
+    if "ambient" in found:  # not in the first versions of the format
+        ambient.restore(found["ambient"])
     if "torch" in found:
         from flor.capture import torch_adapter
 

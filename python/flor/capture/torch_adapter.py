@@ -188,6 +188,9 @@ def set_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([_unb64(state) for state in states["cuda"]])
 
 
+_PRINTS = ("precision", "threshold", "edgeitems", "linewidth", "sci_mode")
+
+
 def modes() -> dict[str, Any]:
     """Return the switches that decide what the next operation computes."""
     return {
@@ -195,6 +198,7 @@ def modes() -> dict[str, Any]:
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "prints": {name: getattr(torch._tensor_str.PRINT_OPTS, name) for name in _PRINTS},
     }
 
 
@@ -204,6 +208,8 @@ def set_modes(found: dict[str, Any]) -> None:
     torch.set_default_dtype(getattr(torch, found["dtype"]))
     if torch.get_num_threads() != found["threads"]:
         torch.set_num_threads(found["threads"])
+    if found.get("prints") not in (None, modes()["prints"]):
+        torch.set_printoptions(**found["prints"])
 
 
 class LostGraph(torch.autograd.Function):  # type: ignore[misc]
