@@ -256,7 +256,9 @@ def _outline(item: Any) -> Any:
         return item
     if tag in ("t", "fs") and isinstance(item[1], list):
         return [tag, [_outline(part) for part in item[1]]]
-    return item if tag in ("g", "e", "torch", "flor", "still", "file") else tag
+    if tag == "still":
+        return item[:2]
+    return item if tag in ("g", "e", "torch", "flor", "file") else tag
 
 
 def _outline_node(node: list[Any]) -> Any:

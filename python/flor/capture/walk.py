@@ -12,6 +12,7 @@ unusable for jumps and is named with the reason.
 from __future__ import annotations
 
 import base64
+import threading
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
@@ -125,6 +126,9 @@ class Walker:
         return self._special(obj, kind)
 
     def _special(self, obj: Any, kind: type) -> Value:
+        if isinstance(obj, threading.local) and self._current < 0:
+            # A variable of the program: not restored, but a state that lacks it is told by this.
+            return ["still", "_thread._local", [[k, self.value(v)] for k, v in vars(obj).items()]]
         named = atoms.named_value(obj, self.user)
         if named is not None:
             return named
