@@ -49,7 +49,7 @@ def rows(program: Program, times: int, folder: Path) -> list[dict[str, Any]]:
         done = [replayed(program, folder, asked, options) for _ in range(times)]
         seconds, replay, predicted = (
             statistics.median(one[figure] for one in done)
-            for figure in ("took", "seconds", "predicted_seconds")
+            for figure in ("took", "actual_seconds", "predicted_seconds")
         )
         executed = done[0]["executed"]
         found.append(
