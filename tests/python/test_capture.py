@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from capturekit import HERE, Copy, digest_of, in_place, opaque, rebuilt, world_of
 
+from flor.capture import ambient
 from flor.capture.state import World, digest
 from flor.capture.usercode import UserCode
 from flor.errors import CaptureError
@@ -506,3 +507,10 @@ def test_what_is_unseen_is_left_out_of_containers():
     assert digest(world.enter(None)) == before
     assert world.left_out == 3
     assert digest_of(**plain) != before
+
+
+def test_a_checkpointer_made_in_the_loop_does_not_move_what_counts_as_the_start(monkeypatch):
+    World(HERE, {}).enter(None)
+    monkeypatch.setenv("PHASE", "two")
+    World(HERE, {}, whole=False).enter(None)
+    assert ambient.settings()["environment"] == {"PHASE": "two"}

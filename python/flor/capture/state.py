@@ -59,7 +59,8 @@ class World:
 
     def enter(self, frame: FrameType | None) -> Graph:
         """Walk at the entry of the main loop; what is met becomes the anchors."""
-        ambient.enter()
+        if self.whole:  # a checkpointer made inside the loop must not move what counts as the start
+            ambient.enter()
         walker = self._walk(frame, None)
         self.anchors = Anchors(walker.objects)
         self.anchors.note(walker.noted)
