@@ -37,15 +37,18 @@ def state(boundary, loop, checkpoint, **more):
     return content | {"jumpable": True, "why": None, "steps": None, "exit": None} | more
 
 
-def recorded_items(epochs=6, steps=3, saved=None):
-    """Return the log of a run of SCRIPT; ``saved`` iterations have a checkpoint, None: all."""
+def recorded_items(epochs=6, steps=3, saved=None, told=None):
+    """Return the log of a run of SCRIPT; ``saved`` iterations have a checkpoint, None: all.
+
+    ``told``: how many steps the blocks say that they had.
+    """
     number = iter(range(1000))
     items = [([], "start", "hello"), ([], "__flor__.state", state("entry", "epoch", next(number)))]
     for epoch in range(epochs):
         for step in range(steps):
             items.append((at(epoch=epoch, step=step), "loss", float(epoch + step)))
         here, dense = at(epoch=epoch), saved is None or epoch in saved
-        block = state("block", "step", next(number) if dense else None, steps=steps)
+        block = state("block", "step", next(number) if dense else None, steps=told or steps)
         items += [(here, "__flor__.state", block), (here, "acc", epoch)]
         end = state("iteration", "epoch", next(number) if dense else None)
         items.append((here, "__flor__.state", end))

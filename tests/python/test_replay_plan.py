@@ -65,6 +65,17 @@ def test_an_outer_probe_leaves_the_inner_loop_unprobed(tmp_path):
     assert not made.question.in_blocks
 
 
+def test_the_estimate_counts_how_often_an_inner_question_runs(tmp_path):
+    for name in ("few", "many"):
+        (tmp_path / name).mkdir()
+    few = record(tmp_path / "few")
+    many = record(tmp_path / "many", recorded_items(told=20_000))
+    once = plan(many, INNER, only=(("epoch", 3, 3),)).seconds
+    assert plan(few, INNER, only=(("epoch", 3, 3),)).seconds + 4 < once
+    assert plan(many, INNER).seconds > 4 * once
+    assert plan(many, OUTER).seconds < once
+
+
 def test_a_probe_after_the_loop_starts_at_its_last_boundary(tmp_path):
     assert extents(plan(record(tmp_path), AFTER)) == [(6, None, 5)]
 

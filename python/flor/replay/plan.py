@@ -19,6 +19,9 @@ from flor.replay.segments import NOTHING, Segment, sampled, segment, segments
 
 START_SECONDS = 1.0
 RESTORE_BYTES_PER_SECOND = 1e9
+# What a question costs each time that it runs in an inner loop: random states saved and put back,
+# a small computation, a record. Also where `--only` leaves its record out.
+PROBE_SECONDS = 0.25e-3
 
 Ranges = dict[str, list[tuple[int, int]]]
 
@@ -77,6 +80,8 @@ class Plan:
         """
         seconds = START_SECONDS + self.recorded.prologue_seconds
         seconds += sum(self.recorded.iteration_seconds)
+        if self.question.in_blocks:
+            seconds += PROBE_SECONDS * sum(self.recorded.block_steps.values())
         first = self.recorded.first
         whole = segment(self.recorded, first, None) if first else Segment(0, None, None)
         return Plan(
@@ -240,7 +245,9 @@ def _predicted(
         stop = recorded.iterations - 1 if part.stop is None else part.stop
         for index in range(part.start, stop + 1 if part.stop != NOTHING else 0):
             cost += recorded.iteration_seconds[index]
-            if mode == "weak" and not question.in_blocks:
+            if question.in_blocks:
+                cost += PROBE_SECONDS * recorded.block_steps.get(index, 0)
+            elif mode == "weak":
                 saved = recorded.block_seconds.get(index, 0.0)
                 cost -= max(0.0, saved - restore) if saved else 0.0
         heapq.heapreplace(free, free[0] + cost)

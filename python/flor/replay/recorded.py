@@ -206,6 +206,16 @@ class RecordedRun:
         return seconds
 
     @cached_property
+    def block_steps(self) -> dict[int, int]:
+        """How many iterations the loops directly inside the main one made, by iteration of that."""
+        total: dict[int, int] = {}
+        for block in self.blocks:
+            index = self.main_index(block.context)
+            if index is not None:
+                total[index] = total.get(index, 0) + (block.steps or 0)
+        return total
+
+    @cached_property
     def block_seconds(self) -> dict[int, float]:
         """How long, at least, restorable inner loops took in all, by iteration of the main loop."""
         first: dict[tuple[Context, str], float] = {}
