@@ -16,6 +16,9 @@ namespace {
 enum class StreamKind : std::uint8_t { kRaw = 0, kConstant = 1, kZstd = 2, kPlanes = 3 };
 
 constexpr int kQuickLevel = 3;
+// A stream whose matches the fast zstd finds no use for (it comes out this near to what the entropy
+// of its bytes alone gives) is not searched again by a slow one, which takes 30 times as long.
+constexpr double kNoMatches = 0.995;
 constexpr std::size_t kMaxWidth = 8;
 
 std::uint8_t* u8(Buffer& bytes) { return reinterpret_cast<std::uint8_t*>(bytes.data()); }
@@ -58,8 +61,11 @@ void put_stream(Bytes in, int level, ByteWriter& out) {
     return out.put(in[0]);
   }
   Buffer packed, planes;
-  compress(in, level, packed);
   encode_planes({}, in, {}, planes);
+  compress(in, kQuickLevel, packed);
+  const double entropy = static_cast<double>(std::min(planes.size(), in.size()));
+  if (level != kQuickLevel && static_cast<double>(packed.size()) < kNoMatches * entropy)
+    compress(in, level, packed);
   const Buffer& best = planes.size() < packed.size() ? planes : packed;
   if (best.size() + sizeof(std::uint32_t) >= in.size()) {
     out.put(StreamKind::kRaw);
