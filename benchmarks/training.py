@@ -38,12 +38,12 @@ class Program:
 
 TRAINING = (
     Program("byte_transformer", ("--epochs", "20"), ("--steps", "10", "--epochs", "3")),
-    Program("digits_convnet", ("--epochs", "130"), ("--epochs", "3")),
-    Program("numpy_network", ("2400",), ("40",)),
+    Program("digits_convnet", ("--epochs", "170"), ("--epochs", "3")),
+    Program("numpy_network", ("2800",), ("40",)),
     Program("large_table", ("--epochs", "300"), ("--rows", "40000", "--epochs", "10")),
     Program("cart_pole", ("230",), ("30",), "episode"),
 )
-SMALL_LOOPS = Program("small_loops", (), ("100000",))
+SMALL_LOOPS = Program("small_loops", ("560000", "700", "1500000"), ("100000",))
 
 
 def python(*words: str) -> list[str]:

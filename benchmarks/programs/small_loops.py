@@ -1,4 +1,4 @@
-"""Text work in plain Python: about ten million small iterations, no training.
+"""Text work in plain Python: about ten million small iterations a round, no training.
 
 The text is the source of Python's own standard library.
 """
@@ -97,8 +97,8 @@ def digits(numbers):
     return "".join(text)
 
 
-def main():
-    words = read_words(int(sys.argv[1]) if len(sys.argv) > 1 else 400_000)
+def main(limit, rare, numbers):
+    words = read_words(limit)
     counts = count(words)
     print(len(words), "words,", len(counts), "different,", round(entropy(counts), 3))
     trie = Trie()
@@ -109,7 +109,7 @@ def main():
     for pair in pairs(words):
         bigrams[pair] += 1
     print(bigrams.most_common(1))
-    frequent = sorted(word for word in counts if len(word) > 9)[:160]
+    frequent = sorted(word for word in counts if len(word) > 9)[:rare]
     near = 0
     for one in frequent:
         for other in frequent:
@@ -118,10 +118,11 @@ def main():
     lines = [" ".join(words[at : at + 6]) for at in range(0, len(words), 6)]
     print(sum(checksum(line) for line in lines) % 997)
     ones = 0
-    for number in range(60_000):
+    for number in range(numbers):
         ones += digits(number + 1000).count("1")
     print(ones)
 
 
 if __name__ == "__main__":
-    main()
+    given = [int(word) for word in sys.argv[1:]]
+    main(*given, *(400_000, 160, 60_000)[len(given) :])

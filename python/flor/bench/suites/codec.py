@@ -162,7 +162,7 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
         if plan.wants(title):
             yield plan.experiment(
                 title,
-                "Weights and both moments, as a difference to the checkpoint 20 steps before.",
+                "Weights and both moments, as a difference to the checkpoint 10 steps before.",
                 [ratio, *speeds, *roles],
                 [
                     Peer("flor fast", lossless, given={"make": flor_fast}, ours=True),

@@ -1,6 +1,6 @@
 """Checkpoints of a real small transformer for the codec suite, trained here.
 
-Four sets of successive checkpoints, 20 steps apart, each with weights and both moments of AdamW:
+Four sets of successive checkpoints, 10 steps apart, each with weights and both moments of AdamW:
 
     early    float32, right after the start
     late     float32, at the end of a cosine schedule
@@ -20,7 +20,7 @@ import torch
 
 from flor.bench.workloads import Size, Training
 
-SPACING = 20
+SPACING = 10
 SETS = ("early", "late", "frozen", "bf16")
 ROLES = ("weights", "first_moment", "second_moment")
 
