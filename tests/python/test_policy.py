@@ -60,6 +60,28 @@ def train(policy: Policy, clock: Clock, seed: int, iterations: int = 400) -> lis
     return taken
 
 
+class Forgetful(Policy):
+    """Decides anew each time, as if no refusal said until when the answer will be no."""
+
+    def wants_checkpoint(self, last: bool = False) -> bool:
+        self._no_checkpoint_until = 0.0
+        return super().wants_checkpoint(last)
+
+    def wants_fingerprint(self) -> bool:
+        self._no_fingerprint_until = 0.0
+        return super().wants_fingerprint()
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("thrifty", [False, True])
+def test_a_refusal_holds_as_long_as_it_is_true(clock, seed, thrifty):
+    taken = []
+    for kind in (Policy, Forgetful):
+        policy = kind(credit=0.0, thrifty=thrifty, start_up=0.1)
+        taken.append((train(policy, clock, seed=seed), policy.fingerprint_seconds))
+    assert taken[0] == (taken[1][0], pytest.approx(taken[1][1])) and taken[0][0]
+
+
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("epsilon", [1 / 15, 0.01, 0.3])
 def test_what_recording_takes_stays_within_the_bound(clock, seed, epsilon):
@@ -98,10 +120,10 @@ def test_the_time_before_the_loop_pays_for_the_entry(clock):
 def test_a_bound_that_nobody_named_is_not_used_up(clock, start_up):
     named, thrifty = Policy(credit=0.0), Policy(credit=0.0, thrifty=True, start_up=start_up)
     assert len(train(thrifty, clock, seed=5)) < len(train(named, clock, seed=5))
-    aim = max(0.0, 0.01 * thrifty.compute + 0.15 - start_up)
+    aim = max(0.0, policy_module.AIM * thrifty.compute + 0.15 - start_up)
     worst = thrifty._walk + 2 * (thrifty._cost or 0)
     assert thrifty.spent <= aim + worst < named.spent
-    assert thrifty.report()["aim"] == 0.01 and named.report()["aim"] is None
+    assert thrifty.report()["aim"] == policy_module.AIM and named.report()["aim"] is None
     short = Policy(credit=1.0, thrifty=True)
     assert short.budget == pytest.approx(1 / 15)  # the bound is a bound
 

@@ -103,6 +103,7 @@ class MainLoop:
         self._snapshot = writers.choice()
         self._sampled = False
         self._failed = False
+        self._passed: tuple[tuple[str, int | None], bytes] = ("", None), b""
 
     # -- boundaries --------------------------------------------------------------------------------
 
@@ -180,13 +181,17 @@ class MainLoop:
     ) -> None:
         if self._failed:
             return
-        self._poll()
-        wanted = self._due(kind, loop) and self._wants(kind, last)
-        self._turns[f"{kind} {loop}"] += wanted  # also where the one in flight is in the way
-        wanted = wanted and self._free(kind, last)
+        begun = time.perf_counter()
+        if self._pending:
+            self._poll()
+        wanted = self._wants(kind, last) and self._due(kind, loop)
+        if wanted:
+            self._turns[f"{kind} {loop}"] += 1  # also where the one in flight is in the way
+            wanted = self._free(kind, last)
         if not wanted and (kind == "block" or not self._policy.wants_fingerprint()):
             if kind == "block":
-                self._log(kind, loop, {"digest": None}, None, None, steps)
+                self._log_passed(loop, steps)
+            self._policy.passed(time.perf_counter() - begun)
             return
         begun = time.perf_counter()
         graph = self.world.walk(frame)
@@ -216,8 +221,8 @@ class MainLoop:
         return self._turns[f"block {loop}"] <= self._turns[f"iteration {self.loop}"]
 
     def _wants(self, kind: str, last: bool = False) -> bool:
-        allowed = self._thinning.allows(kind, self.iterations)
-        return allowed and self._policy.wants_checkpoint(last)
+        wanted = self._policy.wants_checkpoint(last)
+        return wanted and self._thinning.allows(kind, self.iterations)
 
     def _settle(
         self,
@@ -237,6 +242,15 @@ class MainLoop:
             self._sink.note(f"assumed: {text}")
         self._log(kind, loop, found, number, why, steps)
 
+    def _log_passed(self, loop: str, steps: int | None) -> None:
+        """Log that a block ended and its state was not looked at: often, so the text is kept."""
+        if (loop, steps) == self._passed[0] and not self._sink.unfinished_line():
+            _core.log_encoded(STATE, JSON_KIND, self._passed[1])
+            return
+        text = self._log("block", loop, {"digest": None}, None, None, steps)
+        if not self._sink.unfinished_line():
+            self._passed = (loop, steps), text
+
     def _log(
         self,
         kind: str,
@@ -245,7 +259,7 @@ class MainLoop:
         number: int | None,
         why: str | None,
         steps: int | None,
-    ) -> None:
+    ) -> bytes:
         record = {
             "boundary": kind,
             "loop": loop,
@@ -256,7 +270,9 @@ class MainLoop:
         record |= {"why": why, "steps": steps, "exit": "exhausted" if kind == "block" else None}
         if line := self._sink.unfinished_line():
             record["line"] = line
-        _core.log_encoded(STATE, JSON_KIND, json.dumps(record).encode())
+        text = json.dumps(record).encode()
+        _core.log_encoded(STATE, JSON_KIND, text)
+        return text
 
     # -- checkpoints -------------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ and R the cost to restore one:
 - record overhead:  M ≤ ε·C·n/(k+1), kept here over the whole run: spent + M ≤ ε·compute
 - replay latency:   M + R ≤ C·n/(k+1)
 
-Nobody asked for a bound that nobody named to be used up: then a hundredth of the time is aimed at,
-and the bound stays what it is. Fingerprints of state are denser than checkpoints and have a quarter
-of the budget for themselves.
+Nobody asked for a bound that nobody named to be used up: then 0.75 % of the time are aimed at, and
+the bound stays what it is. Fingerprints of state are denser than checkpoints and have a quarter of
+the budget for themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from flor.recording.thinning import DEFAULT_DISK_BUDGET_BYTES
 
 DEFAULT_OVERHEAD = 1 / 15
 # Where the user named no bound: what is aimed at, in the long run and for the start.
-AIM = 0.01
+AIM = 0.0075
 _HEAD_START = 0.15
 _FINGERPRINT_SHARE = 0.25
 _PATIENCE = 0.02
@@ -59,6 +59,10 @@ class Policy:
     _walk: float = 0.0
     _bytes: int = 0
     _read_rate: float = 1.5e9
+    passed_seconds: float = 0.0
+    # Until when (perf_counter) nothing can be afforded: at most boundaries one look at the clock.
+    _no_checkpoint_until: float = 0.0
+    _no_fingerprint_until: float = 0.0
 
     def enter(self, walk_seconds: float, nbytes: int) -> None:
         """Start the clock of the (first) main loop; the entry walk gives the first estimates."""
@@ -74,7 +78,7 @@ class Policy:
     @property
     def spent(self) -> float:
         """What recording cost the trainer so far."""
-        state = self.checkpoint_seconds + self.fingerprint_seconds
+        state = self.checkpoint_seconds + self.fingerprint_seconds + self.passed_seconds
         return state + self.slowdown_seconds + self.files_seconds()
 
     @property
@@ -104,14 +108,28 @@ class Policy:
         """
         if self.unbounded:
             return True
+        now = time.perf_counter()
+        if now < self._no_checkpoint_until and not last:
+            return False
         cost = self._cost
         if cost is None:
             cost = self._walk + self._bytes / _COPY_BYTES_PER_SECOND
         # Refill, then the self-check's walk.
         restore = 2 * self._walk + self._bytes / self._read_rate
-        cheap = self.spent + cost <= (self.epsilon * self.compute if last else self.budget)
-        useful = cost + restore <= self.compute / (self.checkpoints + 1)
-        return cheap and (useful or last)
+        if last:
+            return self.spent + cost <= self.epsilon * self.compute
+        wait = self._until_affordable(self.spent + cost)
+        wait = max(wait, (cost + restore) * (self.checkpoints + 1) - self.compute)
+        self._no_checkpoint_until = now + wait
+        return wait <= 0
+
+    def _until_affordable(self, seconds: float) -> float:
+        """Return how long the program must compute until it can afford so much; 0 and less: now."""
+        compute = self.compute
+        waits = [seconds / self.epsilon - compute] if self.epsilon else [math.inf]
+        if self.thrifty:
+            waits.append((seconds - _HEAD_START + self.start_up) / AIM - compute)
+        return max(waits)
 
     def patience(self, last: bool = False) -> float:
         """Return how long a due checkpoint may wait for the one in flight: some of what is left.
@@ -130,19 +148,31 @@ class Policy:
 
     def wants_fingerprint(self) -> bool:
         """Decide whether a walk only to fingerprint fits its share of the budget."""
-        share = _FINGERPRINT_SHARE * self.budget
-        return self.fingerprint_seconds + self._walk <= share
+        if self.unbounded:
+            return True
+        now = time.perf_counter()
+        if now < self._no_fingerprint_until:
+            return False
+        wait = self._until_affordable((self.fingerprint_seconds + self._walk) / _FINGERPRINT_SHARE)
+        self._no_fingerprint_until = now + wait
+        return wait <= 0
+
+    def passed(self, seconds: float) -> None:
+        """Account for a boundary at which nothing was taken."""
+        self.passed_seconds += seconds
 
     def fingerprinted(self, seconds: float, nbytes: int) -> None:
         """Account for a walk and digest."""
         self._walk, self._bytes = seconds, nbytes
         self.fingerprint_seconds += seconds
+        self._no_checkpoint_until = self._no_fingerprint_until = 0.0
 
     def checkpointed(self, stall_seconds: float) -> None:
         """Account for the time that a checkpoint held the trainer."""
         self.checkpoints += 1
         self.checkpoint_seconds += stall_seconds
         self._blend(stall_seconds)
+        self._no_checkpoint_until = 0.0
 
     def finished(self, background_cpu_seconds: float, busy: float, stored_bytes: int) -> None:
         """Account for the background work of a durable checkpoint.
@@ -156,12 +186,14 @@ class Policy:
         self.stored_bytes += stored_bytes
         if self._cost is not None:
             self._cost += slowdown
+        self._no_checkpoint_until = 0.0
 
     def measured_restore(self, seconds: float, nbytes: int) -> None:
         """Take over a measured read rate; the reading itself is charged to the budget."""
         self.checkpoint_seconds += seconds
         if nbytes > 1 << 20:
             self._read_rate = nbytes / max(seconds, 1e-6)
+        self._no_checkpoint_until = 0.0
 
     def _blend(self, cost: float) -> None:
         # The first checkpoint touches fresh memory, later ones are cheaper: it is forgotten fast.
@@ -179,6 +211,7 @@ class Policy:
             "fingerprint_seconds": self.fingerprint_seconds,
             "slowdown_seconds": self.slowdown_seconds,
             "files_seconds": self.files_seconds(),
+            "passed_seconds": self.passed_seconds,
             "checkpoints": self.checkpoints,
             "checkpoints_dropped": self.dropped,
             "stored_bytes": self.stored_bytes,
