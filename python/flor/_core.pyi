@@ -554,11 +554,14 @@ def set_active(writer: typing.Any, *, same_run: bool = False) -> None:
     The writer that log() uses, or None. Loops are counted anew (`name#2`), unless it goes on with the same run.
     """
 
-def set_file_listener(callable: typing.Any) -> None:
+def set_file_listener(
+    callable: typing.Any, system: collections.abc.Sequence[str] = [], inside: str = ""
+) -> None:
     """
     callable(event, arguments) is called before files are opened, renamed, removed or truncated: audit
     events of Python, by whichever thread causes them. None: no more. Exceptions from it are written to
-    stderr and otherwise ignored.
+    stderr and otherwise ignored. Files that are only read and whose paths begin with one of `system`,
+    and not with `inside`, are not told.
     """
 
 def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /) -> None:

@@ -327,3 +327,28 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_calls_of_a_recorded_program_do_not_map_memory(program: Program):
+    """CPython maps and unmaps 16 KB for a call that crosses the end of a chunk of frames."""
+    script = program.write(
+        """
+        import resource
+
+        def leaf():
+            a = b = c = d = e = f = g = h = i = j = k = l = m = n = o = p = q = r = s = t = 0
+            return [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t]
+
+        def faults(depth, calls=500):
+            if depth:
+                return faults(depth - 1)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(calls):
+                leaf()
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+        print(max(faults(depth) for depth in range(300)))
+        """
+    )
+    done = expect(0, flor("record", script, cwd=program.folder, store=program.store))
+    assert int(done.stdout) < 250

@@ -52,7 +52,7 @@ class UserCode:
 
     def _classify(self, filename: str) -> bool:
         # Most are of packages, thousands in a program: resolving links takes long.
-        if _is_installed(filename):
+        if _is_installed(filename) or filename.startswith(_SYSTEM):
             return False
         path = str(Path(filename).resolve())
         if path.startswith((_OURS, *_SYSTEM)) and not self.root.startswith(_OURS):
@@ -70,14 +70,20 @@ class UserCode:
         """Return the program's loaded modules: ``__main__`` first, the others by name."""
         loaded = list(sys.modules)
         if loaded != self._loaded:  # thousands, looked through at each boundary
-            names = (name for name in loaded if name != "__main__" and self.is_user_module(name))
-            self._loaded, self._names = loaded, sorted(names)
-        found = [sys.modules["__main__"]]
+            known = len(self._loaded)
+            if loaded[:known] != self._loaded:
+                known, self._names = 0, []
+            found = (name for name in loaded[known:] if self._is_other_module(name))
+            self._loaded, self._names = loaded, sorted([*self._names, *found])
+        modules = [sys.modules["__main__"]]
         for name in self._names:
             module = sys.modules[name]
-            if isinstance(module, ModuleType) and module not in found:
-                found.append(module)
-        return found
+            if isinstance(module, ModuleType) and module not in modules:
+                modules.append(module)
+        return modules
+
+    def _is_other_module(self, name: str) -> bool:
+        return name != "__main__" and self.is_user_module(name)
 
     def frames(self, innermost: FrameType | None) -> list[FrameType]:
         """Return the function frames of the program on the stack, outermost first.

@@ -80,7 +80,7 @@ def record(
 def _bound(bound: float | None) -> float | None:
     if bound is None or 0 < bound <= 1 or bound == math.inf:
         return bound
-    raise click.BadParameter(f"{bound} is neither a fraction in 0..1 nor inf")
+    raise click.BadParameter(f"{bound} is neither above 0 and at most 1, nor inf")
 
 
 def _bytes(text: str | None) -> int | None:

@@ -35,7 +35,8 @@ class Importer(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of one of the program's modules with a loader of ours, else None."""
-        if path is not None and not any(map(self._may_hold, path)):
+        ours = [folder for folder in (sys.path if path is None else path) if self._may_hold(folder)]
+        if not ours or PathFinder.find_spec(fullname, ours, target) is None:
             return None  # in an installed package: most imports are, and are looked for again
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or type(spec.loader) is not SourceFileLoader or not spec.origin:

@@ -92,7 +92,7 @@ class Images:
         """Begin to watch; ``begun``: when the run began, Unix seconds."""
         self._begun_ns = int(begun * 1e9)
         self._library.install()
-        _core.set_file_listener(self._heard)
+        _core.set_file_listener(self._heard, _SYSTEM, self._inside)
 
     def remove(self) -> None:
         """Watch no more."""
@@ -125,12 +125,8 @@ class Images:
             return
         if flags & _WRITES:
             self._changing(path)
-        elif not (isinstance(path, str) and self._is_of_system(path)):
+        else:
             self._reading(path)
-
-    def _is_of_system(self, path: str) -> bool:
-        """Whether a path is Python's own or the system's: thousands, as packages are imported."""
-        return path.startswith(_SYSTEM) and not path.startswith(self._inside)
 
     def _changing(self, path: Any) -> None:
         entry = self._entries.get(self._name(path)) if self._entries else None

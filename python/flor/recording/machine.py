@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,8 @@ def unlike(meta: dict[str, Any]) -> list[str]:
 
     Bits are promised for equal ones only.
     """
+    from importlib import metadata  # takes long to import, and recording needs it not
+
     here = {"cpu_model": cpu_model(), "python": platform.python_version()}
     found = [
         f"recorded with {name.replace('_', ' ')} {meta[name]}, replayed with {value}"
