@@ -1,14 +1,15 @@
-"""State of the process that no variable holds: environment, working folder, precision, how numbers
-are printed and which errors are raised.
+"""State of the process that no variable holds: environment, working folder, precision, levels of
+logging, how numbers are printed and which errors are raised.
 
-What the outside decides (environment, locale, folder) counts from the entry of the main loop on:
-a replay starts from another shell, in a folder of its own.
+What the outside decides (environment, locale, folder, levels) counts from the entry of the main
+loop on: a replay starts from another shell, in a folder of its own.
 """
 
 from __future__ import annotations
 
 import decimal
 import locale
+import logging
 import os
 import sys
 from typing import Any
@@ -22,12 +23,14 @@ _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 _environment: dict[str, str] = {}
 _folder = ""
 _locale: str | None = None
+_levels: dict[str, int] = {}
 
 
 def enter() -> None:
     """The main loop is entered: what the outside decides counts from here."""
-    global _environment, _folder, _locale
+    global _environment, _folder, _locale, _levels
     _environment, _folder, _locale = dict(os.environ), _cwd(), _locale_now()
+    _levels = _levels_now()
 
 
 def settings() -> dict[str, Any]:
@@ -43,6 +46,7 @@ def settings() -> dict[str, Any]:
         "numpy_errors": np.geterr(),
         "numpy_prints": _prints(),
         "decimal": _decimal(),
+        **({"logging": levels} if _folder and (levels := _levels_changed()) else {}),
     }
 
 
@@ -64,6 +68,7 @@ def restore(found: dict[str, Any]) -> None:
         np.set_printoptions(**found["numpy_prints"])
     if found["decimal"] != _decimal():
         _restore_decimal(found["decimal"])
+    _restore_levels(found.get("logging", {}))
 
 
 def _cwd() -> str:
@@ -93,6 +98,30 @@ def _restore_locale(name: str | None) -> None:
     wanted = _locale if name is None else name
     if wanted is not None and wanted != _locale_now():
         locale.setlocale(locale.LC_ALL, wanted)
+
+
+def _levels_now() -> dict[str, int]:
+    """Levels of loggers; of all together under a name that no logger has."""
+    manager = logging.root.manager
+    loggers = list(manager.loggerDict.items())
+    found = {name: each.level for name, each in loggers if isinstance(each, logging.Logger)}
+    found = {name: level for name, level in found.items() if level}  # others are made by asking
+    return found | {"": logging.root.level, ".disabled": manager.disable}
+
+
+def _levels_changed() -> dict[str, int]:
+    now = _levels_now()
+    names = sorted({*now, *_levels})
+    return {n: now.get(n, 0) for n in names if now.get(n, 0) != _levels.get(n, 0)}
+
+
+def _restore_levels(found: dict[str, int]) -> None:
+    for name in {*_levels_changed(), *found}:
+        level = found.get(name, _levels.get(name, 0))
+        if name == ".disabled":
+            logging.disable(level)
+        else:
+            logging.getLogger(name or None).setLevel(level)
 
 
 def _prints() -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """State that no variable holds: printing options, precision, default dtype, environment, recursion limit."""
-import decimal, os, random, sys, warnings
+import decimal, logging, os, random, sys, warnings
 import numpy as np
 import torch
 random.seed(1)
@@ -17,5 +17,8 @@ for epoch in range(5):
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
         np.seterr(divide="ignore")
-    # ask(outer): print("ASK", w, decimal.Decimal(1) / 3, os.environ.get("PHASE"), sys.getrecursionlimit(), torch.ones(1).dtype, torch.is_grad_enabled(), np.geterr()["divide"])
+        logging.getLogger().setLevel(logging.ERROR)
+        logging.getLogger("mine").setLevel(logging.DEBUG)
+        logging.disable(logging.INFO)
+    # ask(outer): print("ASK", w, decimal.Decimal(1) / 3, os.environ.get("PHASE"), sys.getrecursionlimit(), torch.ones(1).dtype, torch.is_grad_enabled(), np.geterr()["divide"], logging.getLogger("mine").level, logging.root.level, logging.root.manager.disable)
     print(epoch, float(w.sum()))
