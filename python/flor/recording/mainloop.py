@@ -31,6 +31,9 @@ from flor.recording.thinning import Thinning
 STATE = "__flor__.state"
 JSON_KIND = 6
 _PROBE_READ_BYTES = 16 << 20
+# A first checkpoint that can be afforded sooner than this has its memory touched ahead, in the
+# background: which would be for nothing where there is none in the end.
+_SOON_SECONDS = 5.0
 
 
 class Sink(Protocol):
@@ -120,7 +123,8 @@ class MainLoop:
             for index, node in enumerate(graph.nodes):
                 node[1] = index  # at the entry every object is its own anchor
             self._policy.enter(time.perf_counter() - begun, graph.regions.nbytes)
-            self._sink.warm_up(graph.regions.nbytes)
+            if self._policy.until_checkpoint() < _SOON_SECONDS:
+                self._sink.warm_up(graph.regions.nbytes)
             wanted = self._wants("entry") and not graph.opaque
             self._settle("entry", self.loop, graph, found, wanted, None)
 

@@ -109,19 +109,29 @@ class Policy:
         if self.unbounded:
             return True
         now = time.perf_counter()
-        if now < self._no_checkpoint_until and not last:
-            return False
-        cost = self._cost
-        if cost is None:
-            cost = self._walk + self._bytes / _COPY_BYTES_PER_SECOND
-        # Refill, then the self-check's walk.
-        restore = 2 * self._walk + self._bytes / self._read_rate
         if last:
-            return self.spent + cost <= self.epsilon * self.compute
-        wait = self._until_affordable(self.spent + cost)
-        wait = max(wait, (cost + restore) * (self.checkpoints + 1) - self.compute)
+            return self.spent + self._next_cost <= self.epsilon * self.compute
+        if now < self._no_checkpoint_until:
+            return False
+        wait = self.until_checkpoint()
         self._no_checkpoint_until = now + wait
         return wait <= 0
+
+    @property
+    def _next_cost(self) -> float:
+        if self._cost is None:
+            return self._walk + self._bytes / _COPY_BYTES_PER_SECOND
+        return self._cost
+
+    def until_checkpoint(self) -> float:
+        """Return for how long no checkpoint can be afforded; 0 and less: now."""
+        if self.unbounded:
+            return 0.0
+        cost = self._next_cost
+        # Refill, then the self-check's walk.
+        restore = 2 * self._walk + self._bytes / self._read_rate
+        useful = (cost + restore) * (self.checkpoints + 1) - self.compute
+        return max(self._until_affordable(self.spent + cost), useful)
 
     def _until_affordable(self, seconds: float) -> float:
         """Return how long the program must compute until it can afford so much; 0 and less: now."""
