@@ -13,6 +13,7 @@ void bind_sweep(pybind11::module_& module);         // Sweeper
 void bind_snapshot(pybind11::module_& module);      // Snapshotter, Pending
 void bind_read(pybind11::module_& module);          // CheckpointReader
 void bind_audit(pybind11::module_& module);         // set_file_listener
+void bind_identity(pybind11::module_& module);      // watch_array, watched_array
 void bind_log_read(pybind11::module_& module);      // read_log
 
 }  // namespace flor::bindings

@@ -71,6 +71,7 @@ class Checkpointer(Closes):
         self._pending: _core.Pending | None = None
         begun = time.perf_counter()
         graph = self._world.enter(None)
+        self._world.release()
         self._readable(graph)
         self._shape = shape(graph)
         self._policy.enter(time.perf_counter() - begun, graph.regions.nbytes)

@@ -7,12 +7,54 @@ import copy
 import numpy as np
 import pytest
 import torch
-from capturekit import digest_of, in_place, opaque, rebuilt, world_of
+from capturekit import HERE, digest_of, in_place, opaque, rebuilt, world_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flor.capture.anchors import Anchors
 from flor.capture.state import World
 from flor.errors import CaptureError
+
+# -- anchors ---------------------------------------------------------------------------------------
+
+
+class Kept(np.ndarray):
+    """Arrays of a class in Python are freed in another way."""
+
+
+@pytest.mark.parametrize("kind", [np.ndarray, Kept])
+def test_an_array_is_known_until_it_dies_and_its_address_is_not(kind):
+    array = np.zeros(3).view(kind) if kind is Kept else np.zeros(3)
+    anchors = Anchors([array])
+    assert anchors.number(array) == 0 and anchors.get(0) is array
+    address = id(array)
+    del array
+    assert anchors.get(0) is None
+    later = [np.zeros(3).view(kind) for _ in range(1000)]
+    assert all(anchors.number(each) is None for each in later)
+    again = [each for each in later if id(each) == address]
+    assert Anchors(again)._refs.keys() == set(range(len(again)))
+    assert anchors.get(0) is None
+
+
+def test_an_array_that_is_an_anchor_can_be_resized():
+    array = np.arange(3.0)
+    world = world_of(array=array)
+    array.resize(5, refcheck=False)  # NumPy refuses where there is a weak reference
+    assert in_place(world, lambda: array.fill(7)).opaque == []
+    assert array.tolist() == [0, 1, 2, 0, 0]
+
+
+def test_what_the_program_drops_is_not_kept_alive_by_a_walk():
+    holder = {"big": np.zeros(10)}
+    world = World(HERE, holder, whole=False)
+    anchors = Anchors([holder["big"]])
+    for walk in (world.enter, world.walk):
+        walk(None)
+    world.release()
+    holder.clear()
+    assert anchors.get(0) is None
+
 
 # -- NumPy -----------------------------------------------------------------------------------------
 

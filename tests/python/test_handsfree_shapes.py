@@ -18,6 +18,7 @@ QUICK = {
     "module_globals",
     "catches",
     "numbered_output",
+    "resized",
     "same_name",
 }
 
@@ -56,6 +57,8 @@ SHAPES = [
     Shape("cache_counts", jumps=False),
     Shape("module_hooks"),
     Shape("ambient"),
+    Shape("resized"),
+    Shape("c_state", jumps=False),  # compressors, hashers, readers of csv
 ]
 
 

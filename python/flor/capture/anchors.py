@@ -3,13 +3,18 @@ replay.
 
 An address is not an identity: a freed object's address is reused. So an anchor is kept by a weak
 reference where its type allows one, by a strong one otherwise, and strong ones that a later walk no
-longer reaches are dropped, so that flor prolongs no life by more than one boundary.
+longer reaches are dropped, so that flor prolongs no life by more than one boundary. NumPy refuses
+to resize an array that has a reference of either kind: of arrays the core says whether they live.
 """
 
 from __future__ import annotations
 
 import weakref
 from typing import Any
+
+import numpy as np
+
+from flor import _core
 
 
 class Anchors:
@@ -21,10 +26,7 @@ class Anchors:
         self._states: dict[int, Any] = {}
         for number, obj in enumerate(objects):
             self._numbers[id(obj)] = number
-            try:
-                self._refs[number] = weakref.ref(obj)
-            except TypeError:
-                self._refs[number] = _Strong(obj)
+            self._refs[number] = _reference(obj)
 
     def number(self, obj: Any) -> int | None:
         """Return the number of ``obj``; None when it was born after the entry."""
@@ -58,6 +60,27 @@ class Anchors:
 
     def __len__(self) -> int:
         return len(self._refs)
+
+
+def _reference(obj: Any) -> Any:
+    if isinstance(obj, np.ndarray):
+        return _Array(obj)
+    try:
+        return weakref.ref(obj)
+    except TypeError:
+        return _Strong(obj)
+
+
+class _Array:
+    """An array, weakly."""
+
+    __slots__ = ("_address", "_serial")
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._address, self._serial = id(array), _core.watch_array(array, np.ndarray)
+
+    def __call__(self) -> Any:
+        return _core.watched_array(self._address, self._serial)
 
 
 class _Strong:

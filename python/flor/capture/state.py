@@ -75,7 +75,13 @@ class World:
 
     def objects(self, frame: FrameType | None) -> list[Any]:
         """Return the mutable objects that the program can reach."""
-        return list(self._walk(frame, self.anchors).objects)
+        found = self._walk(frame, self.anchors).objects
+        self.release()
+        return found
+
+    def release(self) -> None:
+        """Let go of what the last walk met: it would live on where the program drops it."""
+        self._walker = None
 
     def _walk(self, frame: FrameType | None, anchors: Anchors | None) -> Walker:
         walker = Walker(self.user, anchors, self.unseen)

@@ -238,6 +238,7 @@ class MainLoop:
         steps: int | None,
     ) -> None:
         number = self._checkpoint(kind, loop, graph, found) if wanted else None
+        self.world.release()
         opaque = "; ".join(graph.opaque)
         if opaque:
             self._sink.note(f"state at {kind} of {loop} can't be captured exactly: {opaque}")

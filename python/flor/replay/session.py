@@ -179,6 +179,7 @@ class ReplaySession:
         unseen = self.probes.made if self.plan["added"] else None
         self.world = World(self.user, named, hidden, unseen=unseen)
         graph = self.world.enter(frame)
+        self.world.release()
         if self.world.left_out:  # a jump would put their containers back to what they were
             self.refuse("probes are registered with objects of the program (callbacks, hooks)")
         found = self.facts.state(self.context(), "entry", loop.name)
@@ -238,6 +239,7 @@ class ReplaySession:
                 self.result["damage"].append(str(error))
             raise Refused(f"{boundary} of {loop} can't be restored: {error}") from error
         graph = self.world.walk(frame)
+        self.world.release()
         if digest(graph, self.places.to_recorded) != state["digest"]:
             places = self._explain(state, graph)
             raise Refused(
@@ -252,6 +254,7 @@ class ReplaySession:
         if self.world is None or state is None or not state.get("digest"):
             return
         graph = self.world.walk(frame)
+        self.world.release()
         match = digest(graph, self.places.to_recorded) == state["digest"]
         self._saw(boundary, loop, match, "" if match else self._explain(state, graph))
 

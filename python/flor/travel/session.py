@@ -248,6 +248,7 @@ class TravelSession(RecordSession):
         state = self.facts.state(context, "iteration", main.loop)
         if state is not None and state.get("digest"):
             graph = main.world.walk(frame)
+            main.world.release()
             if self._digest(graph) != state["digest"]:
                 self.refuse(
                     f"executed again, {main.loop}={index} ends in another state: "
@@ -279,6 +280,7 @@ class TravelSession(RecordSession):
         except FlorError as error:
             self.refuse(f"{path.name} can't be restored: {error}")
         graph = self._main.world.walk(frame)
+        self._main.world.release()
         if self._digest(graph) != state["digest"]:
             self.refuse(
                 f"the restored state is not the recorded one: {self._explain(state, graph)}"
