@@ -52,6 +52,8 @@ __all__: list[str] = [
     "set_file_listener",
     "set_loop_watcher",
     "set_slow_path",
+    "watch_array",
+    "watched_array",
 ]
 
 class LogWriter:
@@ -576,4 +578,15 @@ def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | Non
 def set_slow_path(callable: typing.Any) -> None:
     """
     callable(name, value): gets what log() does not take itself.
+    """
+
+def watch_array(array: typing.Any, ndarray: typing.Any) -> int:
+    """
+    Returns the serial number of an array, which no other ever has; `ndarray` is numpy.ndarray. It is
+    forgotten when the array dies. Raises TypeError.
+    """
+
+def watched_array(address: int, serial: int) -> typing.Any:
+    """
+    Returns the array at an address (its id) if it is alive and has that serial number, else None.
     """

@@ -189,3 +189,18 @@ def test_a_checkpointer_made_in_the_loop_does_not_move_what_counts_as_the_start(
     monkeypatch.setenv("PHASE", "two")
     World(HERE, {}, whole=False).enter(None)
     assert ambient.settings()["environment"] == {"PHASE": "two"}
+
+
+def test_a_state_dict_that_fails_costs_no_checkpoint():
+    class Picky:
+        def __init__(self) -> None:
+            self.values = [1, 2]
+
+        def state_dict(self) -> dict[str, Any]:
+            raise KeyError("a parameter that it does not know")
+
+    world = World(HERE, {"picky": Picky()}, whole=False)
+    graph = world.enter(None)
+    world.add_states(graph)
+    assert any("picky.state_dict() failed" in text for text in graph.assumed)
+    assert graph.roots["states"] == [("picky", graph.roots["with"][0][1])]

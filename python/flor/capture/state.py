@@ -111,12 +111,23 @@ class World:
         """Add the ``state_dict`` of each named object to the graph of the last walk, for readers.
 
         A restore does not need them; ``flor.load`` and ``flor export`` read them. Objects without
-        one stand for themselves.
+        one, and those whose own fails, stand for themselves.
         """
         walker = self._walker
         if walker is None or walker.graph is not graph:
             raise CaptureError("add_states belongs to the graph of the last walk")
-        walker.add_root("states", [(name, _state_of(obj)) for name, obj in self.named.items()])
+        states = []
+        for name, obj in self.named.items():
+            try:
+                states.append((name, obj.state_dict()))
+            except AttributeError:  # it has none, or wraps an object that has none
+                states.append((name, obj))
+            except (
+                Exception
+            ) as error:  # the program's own code, or torch's, of a state that it dislikes
+                walker.assume(f"{name}.state_dict() failed ({error!r}): exports have the object")
+                states.append((name, obj))
+        walker.add_root("states", states)
         self._walker = None
 
     def _frames(self, innermost: FrameType | None) -> list[FrameType]:
@@ -167,13 +178,6 @@ class World:
         for name, value in found.items():
             if name not in scope or scope[name] is not value:
                 scope[name] = value
-
-
-def _state_of(obj: Any) -> Any:
-    try:
-        return obj.state_dict()
-    except AttributeError:  # it has none, or wraps an object that has none
-        return obj
 
 
 # -- random states ---------------------------------------------------------------------------------
