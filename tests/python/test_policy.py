@@ -120,7 +120,7 @@ def test_the_time_before_the_loop_pays_for_the_entry(clock):
 def test_a_bound_that_nobody_named_is_not_used_up(clock, start_up):
     named, thrifty = Policy(credit=0.0), Policy(credit=0.0, thrifty=True, start_up=start_up)
     assert len(train(thrifty, clock, seed=5)) < len(train(named, clock, seed=5))
-    aim = max(0.0, policy_module.AIM * thrifty.compute + 0.15 - start_up)
+    aim = max(0.0, policy_module.AIM * thrifty.compute + policy_module._HEAD_START - start_up)
     worst = thrifty._walk + 2 * (thrifty._cost or 0)
     assert thrifty.spent <= aim + worst < named.spent
     assert thrifty.report()["aim"] == policy_module.AIM and named.report()["aim"] is None

@@ -25,7 +25,7 @@ from flor.recording.thinning import DEFAULT_DISK_BUDGET_BYTES
 DEFAULT_OVERHEAD = 1 / 15
 # Where the user named no bound: what is aimed at, in the long run and for the start.
 AIM = 0.0075
-_HEAD_START = 0.15
+_HEAD_START = 0.25
 _FINGERPRINT_SHARE = 0.25
 _PATIENCE = 0.02
 _UNBOUNDED_PATIENCE = 600.0
