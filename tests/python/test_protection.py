@@ -280,12 +280,10 @@ def test_large_data_is_not_walked_through():
     assert "more objects than are looked at" in told[0]
 
 
-@given(
-    st.lists(st.sampled_from(["uniform", "normal", "seed", "probe", "save", "load"]), max_size=40)
-)
+@given(st.lists(st.sampled_from(["uniform", "normal", "seed", "probe"]), max_size=40))
 def test_numpys_state_is_what_the_program_made_it(steps):
     """Against a generator of its own, which no probe touches."""
-    guard, own, kept = ProbeGuard(UserCode("/nowhere")), np.random.RandomState(1), None
+    guard, own = ProbeGuard(UserCode("/nowhere")), np.random.RandomState(1)
     np.random.seed(1)
     for step in steps:
         if step == "probe":
@@ -293,12 +291,8 @@ def test_numpys_state_is_what_the_program_made_it(steps):
                 np.random.normal()
                 np.random.uniform(size=3)
         elif step == "seed":
-            np.random.seed(2), own.seed(2)
-        elif step == "save":
-            kept = own.get_state()
-        elif step == "load" and kept is not None:
-            np.random.set_state(kept)
-            own.set_state(kept)
-        elif step in ("uniform", "normal"):
+            np.random.seed(2)
+            own.seed(2)
+        else:
             assert getattr(np.random, step)() == getattr(own, step)()
     assert str(np.random.get_state()) == str(own.get_state())
