@@ -127,7 +127,7 @@ void bind_intermediate(py::module_& module) {
              py::arg("out"), py::arg("rows"), py::arg("width"), py::arg("first"), py::arg("stride"),
              "Fill rows of float32 `out` from element `first` on, `stride` apart.");
   module.def("column_encode", &column_encode, py::arg("values"), py::arg("width"),
-             py::arg("floating"), py::arg("base") = py::none(), py::arg("level") = 19,
+             py::arg("floating"), py::arg("base") = py::none(), py::arg("level") = 12,
              "Encode a column of elements of `width` bytes in as few bytes as several chains can; "
              "`base`: as many bytes that it may be a difference to.");
   module.def("column_decode", &column_decode, py::arg("encoded"), py::arg("out"),

@@ -454,7 +454,7 @@ def column_decode(encoded: typing.Any, out: typing.Any, base: typing.Any = None)
     """
 
 def column_encode(
-    values: typing.Any, width: int, floating: bool, base: typing.Any = None, level: int = 19
+    values: typing.Any, width: int, floating: bool, base: typing.Any = None, level: int = 12
 ) -> bytes:
     """
     Encode a column of elements of `width` bytes in as few bytes as several chains can; `base`: as many bytes that it may be a difference to.
