@@ -29,7 +29,7 @@ from torch import nn
 
 from benchmarks.capture_overhead import Transformer, leaves_of, size_of
 from benchmarks.harness import Report, run_report
-from benchmarks.query_speed import WIDTHS
+from benchmarks.query_speed import features
 from flor.intermediate.handle import Handle
 from flor.intermediate.networks.keeping import keep
 from flor.intermediate.networks.network import Network
@@ -56,16 +56,8 @@ class Subject:
 
 
 def vgg() -> nn.Module:
-    layers: list[nn.Module] = []
-    channels = 1
-    for width in WIDTHS:
-        if width == "M":
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(channels, int(width), 3, padding=1), nn.ReLU()]
-            channels = int(width)
     head = nn.Sequential(nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10))
-    return nn.Sequential(nn.Sequential(*layers), head)
+    return nn.Sequential(nn.Sequential(*features(1)), head)
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,7 +105,7 @@ def subjects(quick: bool) -> Iterator[Subject]:
     torch.backends.mha.set_fastpath_enabled(False)  # as any hook does
     for name, make, (data, labels) in (
         ("VGG-like", vgg, digits()),
-        ("transformer", lambda: Transformer(96), text(200 if quick else 2000)),
+        ("transformer", lambda: Transformer(32), text(200 if quick else 2000)),
     ):
         torch.manual_seed(0)
         net = make()
@@ -144,7 +136,7 @@ def kept(subject: Subject, code: str, folder: Path) -> tuple[IntermediateStore, 
 def uncompressed(network: Network) -> float:
     """Return the bytes of all leaf layers in float32."""
     units = sum(np.prod(network.traced()[name].unit_shape, dtype=float) for name in leaves(network))
-    return 4 * units * len(network.row_ids)
+    return 4.0 * float(units) * len(network.row_ids)
 
 
 def nearest(values: np.ndarray[Any, Any]) -> list[set[int]]:

@@ -51,22 +51,28 @@ def kinds(labels: Any, masks: Any) -> dict[str, Ask]:
     }
 
 
-def network(rows: int) -> tuple[Any, Any]:
-    """Return (net, images): VGG at a quarter of its width, 32 × 32 images."""
-    import torch
+def features(channels: int) -> list[Any]:
+    """Return the convolutions of a VGG at a quarter of its width, for images of 32 × 32."""
     from torch import nn
 
-    torch.manual_seed(0)
     layers: list[Any] = []
-    channels = 3
     for width in WIDTHS:
         if width == "M":
             layers.append(nn.MaxPool2d(2))
         else:
             layers += [nn.Conv2d(channels, int(width), 3, padding=1), nn.ReLU()]
             channels = int(width)
-    layers += [nn.Flatten(), nn.Linear(128 * 4, 256), nn.ReLU(), nn.Linear(256, 10)]
-    return nn.Sequential(*layers), torch.randn(rows, 3, 32, 32)
+    return layers
+
+
+def network(rows: int) -> tuple[Any, Any]:
+    """Return (net, images): VGG at a quarter of its width, 32 × 32 images."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    head = [nn.Flatten(), nn.Linear(128 * 4, 256), nn.ReLU(), nn.Linear(256, 10)]
+    return nn.Sequential(*features(3), *head), torch.randn(rows, 3, 32, 32)
 
 
 class Unable:
