@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import subprocess
 import sys
 import threading
 import types
@@ -204,3 +205,29 @@ def test_a_state_dict_that_fails_costs_no_checkpoint():
     world.add_states(graph)
     assert any("picky.state_dict() failed" in text for text in graph.assumed)
     assert graph.roots["states"] == [("picky", graph.roots["with"][0][1])]
+
+
+LEVELS = """
+import logging
+from flor.capture import ambient
+from flor.capture.state import random_states, set_random_states
+
+logging.getLogger("mine").setLevel(logging.ERROR)
+before = ambient._levels_now()
+set_random_states(random_states())
+assert ambient._levels_now() == before, "no loop was entered"
+ambient.enter()
+logging.getLogger("mine").setLevel(logging.DEBUG)
+logging.getLogger("other").setLevel(logging.INFO)
+logging.disable(logging.INFO)
+states, after = random_states(), ambient._levels_now()
+logging.getLogger("mine").setLevel(logging.WARNING)
+logging.getLogger("late").setLevel(logging.WARNING)
+logging.disable(logging.NOTSET)
+set_random_states(states)
+assert ambient._levels_now() == after
+"""
+
+
+def test_levels_of_logging_are_those_that_the_loop_set():
+    subprocess.run([sys.executable, "-c", LEVELS], check=True, timeout=120)

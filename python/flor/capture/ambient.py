@@ -46,7 +46,7 @@ def settings() -> dict[str, Any]:
         "numpy_errors": np.geterr(),
         "numpy_prints": _prints(),
         "decimal": _decimal(),
-        **({"logging": levels} if _folder and (levels := _levels_changed()) else {}),
+        **({"logging": levels} if (levels := _levels_changed()) else {}),
     }
 
 
@@ -110,6 +110,9 @@ def _levels_now() -> dict[str, int]:
 
 
 def _levels_changed() -> dict[str, int]:
+    """Levels that differ from those at the entry; none where no loop was entered."""
+    if not _folder:
+        return {}
     now = _levels_now()
     names = sorted({*now, *_levels})
     return {n: now.get(n, 0) for n in names if now.get(n, 0) != _levels.get(n, 0)}
