@@ -25,6 +25,7 @@ HEAD = """\
 
 # Functions in plain C (METH_FASTCALL): their signatures are written here by hand.
 PLAIN = {
+    "before_step": "def before_step(*ignored: typing.Any) -> None: ...",
     "context_enter": "def context_enter(loop: str, /) -> int: ...",
     "context_leave": "def context_leave(token: int, /) -> None: ...",
     "context_path": "def context_path() -> list[tuple[str, int]]: ...",
@@ -35,7 +36,7 @@ PLAIN = {
     "log": "def log(name: str, value: _T, /) -> _T: ...",
     "log_encoded": "def log_encoded(name: str, kind: int, payload: typing.Any, /) -> None: ...",
     "loops_begun": "def loops_begun(name: str, /) -> int: ...",
-    "mark_training": "def mark_training() -> None: ...",
+    "mark_training": "def mark_training(*ignored: typing.Any) -> None: ...",
     "set_loop_watcher": (
         "def set_loop_watcher(watcher: collections.abc.Callable[[Loop], typing.Any] | None, /)"
         " -> None: ..."
@@ -102,6 +103,9 @@ REPLACED = [
     (r"-> dict:", "-> dict[str, typing.Any]:"),
     (r"-> list:", "-> list[dict[str, typing.Any]]:"),
     (r"-> tuple:", "-> tuple[typing.Any, ...]:"),
+    (r"(\w+): list(?=[,)])", r"\1: list[typing.Any]"),
+    (r"-> numpy\.ndarray", "-> numpy.typing.NDArray[typing.Any]"),
+    (r"^import numpy$", "import numpy.typing"),
     (r"collections\.abc\.Sequence(?!\[)", "collections.abc.Sequence[typing.Any]"),
     (r"typing_extensions\.CapsuleType|types\.CapsuleType", "typing.Any"),
     # A native enum's members are members, not class variables.

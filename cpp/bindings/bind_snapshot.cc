@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "bindings/bindings.h"
 #include "bindings/buffer_view.h"
+#include "bindings/errors.h"
+#include "bindings/plain_method.h"
 #include "bindings/without_gil.h"
 #include "snapshot/snapshotter.h"
 
@@ -16,7 +18,7 @@ namespace {
 
 // A snapshotter, and the buffers that it still reads from: their exports end on a thread that holds
 // the GIL, at the next call after their snapshot is done.
-class LiveSnapshotter {
+class LiveSnapshotter : public std::enable_shared_from_this<LiveSnapshotter> {
  public:
   LiveSnapshotter(std::shared_ptr<ChunkStore> store, SnapshotterOptions options)
       : snapshotter_(std::move(store), options) {}
@@ -41,8 +43,9 @@ class LiveSnapshotter {
     hold(pending, regions, views);
     return pending;
   }
+  bool is_reading() const noexcept { return !held_.empty(); }
   void settle() {
-    if (held_.empty()) return;
+    if (!is_reading()) return;
     without_gil([&] { snapshotter_.settle(); });
     release_done();
   }
@@ -93,6 +96,39 @@ class LiveSnapshotter {
   std::uint64_t told_ns_ = 0;
   std::vector<std::pair<std::shared_ptr<Pending>, std::vector<BufferView>>> held_;
 };
+
+// Those that an optimizer's step is to settle. The GIL guards it.
+std::vector<std::weak_ptr<LiveSnapshotter>>& settled_by_steps =
+    *new std::vector<std::weak_ptr<LiveSnapshotter>>;
+
+void settle_before_steps(const std::shared_ptr<LiveSnapshotter>& snapshotter) {
+  std::erase_if(settled_by_steps, [](const auto& each) { return each.expired(); });
+  const auto is_it = [&](const auto& each) { return each.lock() == snapshotter; };
+  if (std::none_of(settled_by_steps.begin(), settled_by_steps.end(), is_it))
+    settled_by_steps.push_back(snapshotter);
+}
+
+// A hook for optimizers, and so written without pybind: most steps have nothing to settle.
+PyObject* before_step(PyObject*, PyObject* const*, Py_ssize_t) {
+  std::vector<std::shared_ptr<LiveSnapshotter>> reading;  // settling lets go of the GIL
+  for (const auto& each : settled_by_steps) {
+    if (auto snapshotter = each.lock(); snapshotter && snapshotter->is_reading())
+      reading.push_back(std::move(snapshotter));
+  }
+  try {
+    for (const auto& each : reading) each->settle();
+  } catch (const Error& error) {
+    set_error(error);
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+PyMethodDef functions[] = {{"before_step", as_method(before_step), METH_FASTCALL,
+                            "before_step(*ignored)\n\nSettles every Snapshotter that was given to "
+                            "settle_before_steps(). A "
+                            "hook for optimizers."},
+                           {nullptr, nullptr, 0, nullptr}};
 
 // Waits in slices, so that Ctrl-C is heard.
 bool wait(const Pending& pending, std::optional<double> timeout) {
@@ -146,11 +182,11 @@ void bind_snapshot(py::module_& module) {
              "Whether the system tells this process afterwards of writes to its memory.");
   module.def("can_protect", &WriteGuard::is_supported,
              "Whether the system tells this process of writes to protected memory.");
-  py::class_<LiveSnapshotter>(module, "Snapshotter",
-                              "Captures buffers at an instant and stores them in the background.")
+  py::class_<LiveSnapshotter, std::shared_ptr<LiveSnapshotter>>(
+      module, "Snapshotter", "Captures buffers at an instant and stores them in the background.")
       .def(py::init([](std::shared_ptr<ChunkStore> store, std::size_t staging_bytes,
                        std::size_t threads, std::size_t key_interval) {
-             return std::make_unique<LiveSnapshotter>(
+             return std::make_shared<LiveSnapshotter>(
                  std::move(store), SnapshotterOptions{staging_bytes, threads, key_interval});
            }),
            py::arg("store"), py::kw_only(), py::arg("staging_bytes") = std::size_t{1} << 30,
@@ -172,7 +208,9 @@ void bind_snapshot(py::module_& module) {
       .def_property_readonly("error",
                              [](const LiveSnapshotter& self) { return self.core().error(); })
       .def("drain", &LiveSnapshotter::drain, "Wait until nothing is in flight.")
-      .def("close", &LiveSnapshotter::close, "Finish what is in flight and end the threads.");
+      .def("close", &LiveSnapshotter::close, "Finish what is in flight and end the threads.")
+      .def("settle_before_steps", &settle_before_steps, "before_step() settles it from now on.");
+  if (PyModule_AddFunctions(module.ptr(), functions) != 0) throw py::error_already_set();
 }
 
 }  // namespace flor::bindings

@@ -15,5 +15,6 @@ void bind_read(pybind11::module_& module);          // CheckpointReader
 void bind_audit(pybind11::module_& module);         // set_file_listener
 void bind_identity(pybind11::module_& module);      // watch_array, watched_array
 void bind_log_read(pybind11::module_& module);      // read_log
+void bind_regions(pybind11::module_& module);       // describe_tensor, memory, samples
 
 }  // namespace flor::bindings

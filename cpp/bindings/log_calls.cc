@@ -4,6 +4,7 @@
 #include "bindings/errors.h"
 #include "bindings/log_contexts.h"
 #include "bindings/log_value.h"
+#include "bindings/plain_method.h"
 
 namespace py = pybind11;
 
@@ -140,10 +141,6 @@ PyObject* log_encoded_call(PyObject*, PyObject* const* arguments, Py_ssize_t cou
   }
   if (!guarded([&] { log_encoded(arguments[0], arguments[1], arguments[2]); })) return nullptr;
   return new_reference(Py_None);
-}
-
-PyCFunction as_method(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 }  // namespace

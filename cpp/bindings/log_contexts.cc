@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "bindings/errors.h"
 #include "bindings/log_thread.h"
+#include "bindings/plain_method.h"
 
 namespace py = pybind11;
 
@@ -134,11 +135,6 @@ PyObject* context_reset(PyObject*, PyObject*) {
   thread.contexts.reset();
   leave_all(thread.loops);
   Py_RETURN_NONE;
-}
-
-template <typename Function>
-PyCFunction as_method(Function function) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "bindings/log_thread.h"
 #include "bindings/loop_object.h"
+#include "bindings/plain_method.h"
 
 namespace py = pybind11;
 
@@ -462,7 +463,7 @@ PyObject* loops_begun(PyObject*, PyObject* name) {
   return PyLong_FromUnsignedLong(count);
 }
 
-PyObject* mark_training(PyObject*, PyObject*) {
+PyObject* mark_training(PyObject*, PyObject* const*, Py_ssize_t) {
   ThreadLoops& loops = this_log_thread().loops;
   find_suspended(loops);
   for (LoopObject* loop : loops.active)
@@ -481,8 +482,9 @@ PyMethodDef functions[] = {
     {"loops_begun", loops_begun, METH_O,
      "loops_begun(name) -> int\n\nHow many loops of that name began in the calling thread outside "
      "of all others."},
-    {"mark_training", mark_training, METH_NOARGS,
-     "mark_training()\n\nMarks the calling thread's loops as containing a training step."},
+    {"mark_training", as_method(mark_training), METH_FASTCALL,
+     "mark_training(*ignored)\n\nMarks the calling thread's loops as containing a training step. A "
+     "hook for optimizers."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

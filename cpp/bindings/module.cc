@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, module) {
   flor::bindings::bind_log_read(module);
   flor::bindings::bind_audit(module);
   flor::bindings::bind_identity(module);
+  flor::bindings::bind_regions(module);
 }

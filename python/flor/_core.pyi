@@ -6,6 +6,7 @@ The storage core of flor. Private: use the flor package.
 
 from __future__ import annotations
 import collections.abc
+import numpy.typing
 import typing
 
 _T = typing.TypeVar("_T")
@@ -23,6 +24,7 @@ __all__: list[str] = [
     "affine_bytes",
     "affine_decode",
     "affine_encode",
+    "before_step",
     "block_bound",
     "can_protect",
     "can_track",
@@ -39,15 +41,18 @@ __all__: list[str] = [
     "context_reset",
     "context_step",
     "dequantize",
+    "describe_tensor",
     "encode_block",
     "get_active",
     "log",
     "log_encoded",
     "loops_begun",
     "mark_training",
+    "memory",
     "pool_maps",
     "quantize",
     "read_log",
+    "samples",
     "set_active",
     "set_file_listener",
     "set_loop_watcher",
@@ -302,6 +307,10 @@ class Snapshotter:
         """
         Buffers captured with contract 1 may be written after this.
         """
+    def settle_before_steps(self) -> None:
+        """
+        before_step() settles it from now on.
+        """
     def stats(self) -> dict[str, typing.Any]: ...
     def take(
         self,
@@ -413,6 +422,11 @@ def affine_encode(values: typing.Any, channels: int, out: typing.Any) -> float:
     Encode float32 values, value i of channel i mod channels, in 8 bits between the least and the largest of a channel; return the largest error, NaN when some value or range can't be kept so.
     """
 
+def before_step(*ignored: typing.Any) -> None:
+    """
+    Settles every Snapshotter that was given to settle_before_steps(). A hook for optimizers.
+    """
+
 def block_bound(rows: int, widths: collections.abc.Sequence[int]) -> int:
     """
     Room that encode_block may need.
@@ -495,6 +509,14 @@ def dequantize(encoded: typing.Any, out: typing.Any, base: typing.Any = None) ->
     Decode into float32 `out`.
     """
 
+def describe_tensor(tensor: typing.Any) -> typing.Any:
+    """
+    Returns (dtype, device, shape, strides and offset in elements, requires_grad or 'graph',
+    1 conjugate + 2 negative, storage, its address, its bytes, whether it is torch's own memory of
+    this process, first and end byte that the tensor covers), or None for one that is not dense.
+    Raises what its attributes raise.
+    """
+
 def encode_block(
     block: typing.Any,
     rows: int,
@@ -529,9 +551,16 @@ def loops_begun(name: str, /) -> int:
     How many loops of that name began in the calling thread outside of all others.
     """
 
-def mark_training() -> None:
+def mark_training(*ignored: typing.Any) -> None:
     """
-    Marks the calling thread's loops as containing a training step.
+    Marks the calling thread's loops as containing a training step. A hook for optimizers.
+    """
+
+def memory(
+    owner: typing.Any, address: int, nbytes: int, readonly: bool
+) -> numpy.typing.NDArray[typing.Any]:
+    """
+    Returns the live memory at an address as a uint8 array of NumPy that keeps `owner` alive.
     """
 
 def pool_maps(
@@ -549,6 +578,12 @@ def quantize(values: typing.Any, bits: int, base: typing.Any = None) -> tuple[ty
 def read_log(directory: str, tolerant: bool = False) -> LogRecords:
     """
     Reads every writer's segments and left-over rings in a folder, also while they are written.
+    """
+
+def samples(views: list[typing.Any], seen: list[typing.Any]) -> bytes:
+    """
+    Returns the length and up to 64 evenly spaced words and the tail of bytes [low, high) of each
+    view, one after the other.
     """
 
 def set_active(writer: typing.Any, *, same_run: bool = False) -> None:

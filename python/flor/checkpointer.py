@@ -13,7 +13,7 @@ from typing import Any
 from flor import _core
 from flor.capture import writers
 from flor.capture.checkpoint_file import CheckpointFile
-from flor.capture.state import World, digest, encode, set_random_states, shape
+from flor.capture.state import World, encode, set_random_states, shape
 from flor.capture.usercode import UserCode
 from flor.capture.walk import Graph
 from flor.errors import (
@@ -122,7 +122,6 @@ class Checkpointer(Closes):
         begun = time.perf_counter()
         graph = self._world.walk(None)
         self._readable(graph)
-        found = digest(graph)
         contracts = b"\0" + self._world.contracts(graph, self._snapshot)
         self._world.add_states(graph)
         meta = {
@@ -131,7 +130,6 @@ class Checkpointer(Closes):
             "boundary": "step",
             "loop": "step",
             "number": self._number,
-            "digest": found,
             "shape": self._shape,
         }
         folder = self._run.layout.checkpoint_dir(self._run.run)

@@ -26,6 +26,8 @@ from flor.capture import atoms
 from flor.capture.regions import Bytes1D, memory, span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flor.capture.walk import Node, Walker
 
 _ITERATORS: tuple[type, ...] = (
@@ -55,6 +57,15 @@ _SHARING = frozenset(
 )
 _C_DESCRIPTORS = frozenset({"builtins", "types", "_collections"})
 _BIT_GENERATORS = (np.random.BitGenerator,)
+
+
+def fillers() -> dict[type, Callable[[Walker, Any, Node], Any]]:
+    """Return what completes the nodes of objects of exactly these types, which are many."""
+    if "torch.optim.optimizer" not in sys.modules:  # torch is not there yet, or not all of it
+        return {np.ndarray: _array}
+    from flor.capture import torch_adapter
+
+    return {np.ndarray: _array, **dict.fromkeys(torch_adapter.KNOWN, torch_adapter.tensor)}
 
 
 def fill(walker: Walker, obj: Any, node: Node) -> bool:

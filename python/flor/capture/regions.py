@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flor import _core
+
 Bytes1D = NDArray[np.uint8]
 
 
@@ -34,9 +36,6 @@ class Source:
         """Write each region over the memory given for it, of the same length, disjoint."""
         for index, target in targets.items():
             target[:] = self._read(index)
-
-
-_SAMPLES = 64
 
 
 class Regions:
@@ -67,10 +66,14 @@ class Regions:
             (min(low, before[0]), max(high, before[1])) if before[1] else (low, high)
         )
 
-    def seen(self, index: int) -> Bytes1D:
-        """Return the part of a region that views see."""
-        low, high = self._used[index]
-        return self.views[index][low:high]
+    def samples(self) -> bytes:
+        """Return what a cheap fingerprint looks at: of each region, of what views see of it, the
+        length, up to 64 evenly spaced words of 8 bytes, and the tail.
+
+        Up to 512 bytes are taken whole. Equal samples do not prove equal regions; different ones
+        prove a difference.
+        """
+        return _core.samples(self.views, self._used)
 
     def add(self, view: Bytes1D) -> int:
         """Return the index of the region with this address and length, adding it when new."""
@@ -92,7 +95,8 @@ class Regions:
     def at(self, address: int) -> int:
         """Return the region of ``own`` that begins at this address; -1: none."""
         if not self._own_at:
-            self._own_at = {address_of(self.views[index]): index for index in self.own}
+            places = self._by_address.items()
+            self._own_at = {address: index for (address, _), index in places if index in self.own}
         return self._own_at.get(address, -1)
 
     def aliased(self) -> set[int]:
@@ -113,24 +117,11 @@ class Regions:
         return sum(view.nbytes for view in self.views)
 
 
-class _Memory:
-    """An object that lends raw memory to NumPy and keeps its owner alive."""
-
-    def __init__(self, owner: Any, address: int, nbytes: int, readonly: bool) -> None:
-        self.owner = owner
-        self.__array_interface__ = {
-            "data": (address, readonly),
-            "shape": (nbytes,),
-            "typestr": "|u1",
-            "version": 3,
-        }
-
-
 def memory(owner: Any, address: int, nbytes: int, *, readonly: bool = False) -> Bytes1D:
     """Return the live memory at an address as bytes; the array keeps ``owner`` alive."""
     if nbytes == 0:
         return np.empty(0, np.uint8)
-    return np.asarray(_Memory(owner, address, nbytes, readonly))
+    return _core.memory(owner, address, nbytes, readonly)
 
 
 def span(offset: int, shape: list[int], strides: list[int], itemsize: int) -> tuple[int, int]:
@@ -145,16 +136,3 @@ def span(offset: int, shape: list[int], strides: list[int], itemsize: int) -> tu
 def address_of(view: Bytes1D) -> int:
     """Return the address of the first byte."""
     return int(view.__array_interface__["data"][0])
-
-
-def sample(view: Bytes1D) -> bytes:
-    """Return up to 64 evenly spaced 8-byte words and the tail: what a cheap fingerprint looks at.
-
-    Regions of up to 512 bytes are taken whole. Equal samples do not prove equal regions; different
-    ones prove a difference.
-    """
-    if view.nbytes <= _SAMPLES * 8:
-        return view.tobytes()
-    words = view[: view.nbytes // 8 * 8].view(np.uint64)
-    step = max(1, len(words) // _SAMPLES)
-    return words[::step].tobytes() + view[-8:].tobytes()

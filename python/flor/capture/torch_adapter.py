@@ -20,18 +20,20 @@ from torch.optim.optimizer import (
 )
 from torch.utils.hooks import RemovableHandle
 
+from flor import _core
 from flor.capture.regions import Bytes1D, memory, span
 from flor.errors import CaptureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flor.capture.regions import Regions
     from flor.capture.walk import Node, Walker
 
 lost_graphs = 0
 """How often something tried to differentiate through a restored tensor: replay falls back."""
 
-_KNOWN = (torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer)
+KNOWN = (torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer)
 
 
 def seed_default(seed: int) -> None:
@@ -42,7 +44,7 @@ def seed_default(seed: int) -> None:
 def fill(walker: Walker, obj: Any, node: Node) -> bool:
     """Complete ``node`` for a tensor or a generator; return whether ``obj`` was one."""
     if isinstance(obj, torch.Tensor):
-        _tensor(walker, obj, node)
+        tensor(walker, obj, node)
         return True
     if isinstance(obj, torch.Generator):
         node[0] = "tgen"
@@ -51,27 +53,26 @@ def fill(walker: Walker, obj: Any, node: Node) -> bool:
     return False
 
 
-def _tensor(walker: Walker, obj: torch.Tensor, node: Node) -> None:
-    if type(obj) not in _KNOWN:
+def tensor(walker: Walker, obj: torch.Tensor, node: Node) -> None:
+    """Complete the node of a tensor."""
+    if type(obj) not in KNOWN:
         walker.opaque(node, obj, "a subclass of Tensor may keep state that flor does not know")
         return
-    if obj.layout is not torch.strided or obj.is_meta or obj.is_quantized:
+    found = _core.describe_tensor(obj)
+    if found is None:
         walker.opaque(node, obj, "only dense tensors with memory of their own can be read")
         return
+    dtype, device, shape, strides, offset, differentiable, bits, *storage, low, high = found
     node[0] = "tensor"
-    graph = obj.grad_fn is not None
+    region = _region(walker.graph.regions, obj, *storage)
+    walker.graph.regions.use(region, low, high)
+    kind = [type(obj).__name__, dtype, device]
+    node += [kind, shape, strides, offset, region, differentiable]
     node += [
-        [type(obj).__name__, str(obj.dtype).removeprefix("torch."), str(obj.device)],
-        list(obj.shape),
-        list(obj.stride()),
-        obj.storage_offset(),
-        _region(walker, obj),
-        "graph" if graph else bool(obj.requires_grad),
-        walker.value(None if graph else obj.grad),
+        walker.value(None if differentiable == "graph" else obj.grad),
         [[key, walker.value(item)] for key, item in vars(obj).items()],
-        bool(obj.is_conj()) + 2 * bool(obj.is_neg()),
+        bits,
     ]
-    walker.graph.regions.use(node[6], *span_of(node))
 
 
 def span_of(node: Node) -> tuple[int, int]:
@@ -80,26 +81,27 @@ def span_of(node: Node) -> tuple[int, int]:
     return span(node[5] * size, node[3], [stride * size for stride in node[4]], size)
 
 
-def _region(walker: Walker, obj: torch.Tensor) -> int:
-    storage, regions = obj.untyped_storage(), walker.graph.regions
+def _region(
+    regions: Regions,
+    obj: torch.Tensor,
+    storage: torch.UntypedStorage,
+    address: int,
+    nbytes: int,
+    own: bool,
+) -> int:
+    """Return the region of a tensor's storage; ``own``: torch allocated it, for this process alone
+    (what came from NumPy, DLPack or a file can't be resized).
+    """
     known = len(regions.views)
-    index = regions.lookup(storage.data_ptr(), storage.nbytes(), lambda: storage_view(obj))
+    index = regions.lookup(address, nbytes, lambda: storage_view(obj))
     pinned = torch.cuda.is_initialized() and storage.device.type == "cpu" and storage.is_pinned()
     if pinned:
         regions.devices.add(index)
-    if pinned or not _is_own(storage):
+    if pinned or not own:
         regions.foreign.add(index)
     elif index == known:
         regions.own.add(index)
     return index
-
-
-def _is_own(storage: torch.UntypedStorage) -> bool:
-    """Whether torch allocated this memory, for this process.
-
-    What came from NumPy, DLPack or a file can't be resized.
-    """
-    return storage.device.type == "cpu" and storage.resizable() and not storage.is_shared()
 
 
 def owned_by_optimizers(objects: list[Any]) -> set[int]:
@@ -117,21 +119,13 @@ def owned_by_optimizers(objects: list[Any]) -> set[int]:
     return found
 
 
-def before_steps(call: Callable[[], None]) -> None:
-    """Call ``call`` before each step of any optimizer, from now on."""
-
-    def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
-        call()
-
+def before_steps(hook: Callable[..., None]) -> None:
+    """Call ``hook(optimizer, args, kwargs)`` before each step of any optimizer, from now on."""
     _out_of_count(register_optimizer_step_pre_hook(hook), hook)
 
 
-def after_steps(call: Callable[[], None]) -> None:
-    """Call ``call`` after each step of any optimizer, from now on."""
-
-    def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
-        call()
-
+def after_steps(hook: Callable[..., None]) -> None:
+    """Call ``hook(optimizer, args, kwargs)`` after each step of any optimizer, from now on."""
     _out_of_count(register_optimizer_step_post_hook(hook), hook)
 
 

@@ -17,9 +17,9 @@ import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-from flor.capture import atoms
+from flor.capture import adapters, atoms
 from flor.capture.addresses import name_addresses
 from flor.capture.anchors import Anchors
 from flor.capture.regions import Regions
@@ -27,6 +27,7 @@ from flor.capture.usercode import UserCode
 
 Value = Any  # None, bool, int, float, str, or a tagged list
 Node = list[Any]  # [kind, anchor number or None, ...]
+_Fill = Callable[["Walker", Any, Node], Any]
 
 _HEAPTYPE = 1 << 9
 _MAX_OPAQUE = 20
@@ -82,6 +83,7 @@ class Walker:
         # What was found of types in this walk: a class may change between two.
         self._unnamed: set[type] = set()
         self._plain: dict[type, _Layout] = {}
+        self._fillers: dict[type, _Fill] = _FILLERS | adapters.fillers()
 
     # -- roots -------------------------------------------------------------------------------------
 
@@ -104,7 +106,8 @@ class Walker:
             self._filled += 1
             self._current = index
             obj = self.objects[index]
-            self._fillers.get(type(obj), Walker._fill_other)(self, obj, self.graph.nodes[index])
+            fill: _Fill = self._fillers.get(type(obj), Walker._fill_other)
+            fill(self, obj, self.graph.nodes[index])
 
     # -- values ------------------------------------------------------------------------------------
 
@@ -220,8 +223,6 @@ class Walker:
             self.opaque(node, obj, "a suspended generator's position can't be set")
 
     def _fill_other(self, obj: Any, node: Node) -> None:
-        from flor.capture import adapters  # adapters call back into the walker
-
         kind = type(obj)
         layout = self._plain.get(kind)
         if layout is None:
@@ -308,10 +309,8 @@ class Walker:
             index = parent
         return "".join(reversed(steps)) or "a value"
 
-    _fillers: ClassVar[dict[type, Callable[[Walker, Any, Node], None]]] = {}
 
-
-Walker._fillers = {
+_FILLERS: dict[type, _Fill] = {
     list: Walker._fill_list,
     dict: Walker._fill_dict,
     set: Walker._fill_set,

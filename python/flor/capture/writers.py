@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from flor import _core
@@ -32,7 +31,6 @@ WATCHED = 16
 CHOICES = ("auto", "eager", "cooperative", "tracked", "protected")
 VARIABLE = "FLOR_SNAPSHOT"
 
-_watched: weakref.WeakSet[_core.Snapshotter] = weakref.WeakSet()
 _hooked = False
 
 
@@ -80,14 +78,9 @@ def _live(found: bytearray, regions: Regions, objects: list[Any], chosen: str) -
 def watch(snapshotter: _core.Snapshotter) -> None:
     """Before any optimizer of torch steps, settle what ``snapshotter`` still reads."""
     global _hooked
-    _watched.add(snapshotter)
+    snapshotter.settle_before_steps()
     if not _hooked and "torch" in sys.modules:
         from flor.capture import torch_adapter
 
-        torch_adapter.before_steps(_settle)
+        torch_adapter.before_steps(_core.before_step)
         _hooked = True
-
-
-def _settle() -> None:
-    for snapshotter in tuple(_watched):
-        snapshotter.settle()
