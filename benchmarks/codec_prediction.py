@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import OUTPUT, Report, run_report
-from flor.bench.suites import codec_states
-from flor.bench.suites.codec import Array, monotone
+from flor.bench.suites import codec_sets, codec_states
+from flor.bench.suites.codec_sets import Array, monotone
 from flor.bench.workloads import SMALL
 
 STATES = OUTPUT / "codec_states"
@@ -69,7 +69,7 @@ def measure(quick: bool) -> Report:
     report = Report("codec_prediction", "Does a prediction beat the difference to the parent?")
     rows = []
     for name in ("early", "late"):
-        older, newer = (codec_states.load(STATES, name, k) for k in (0, 1))
+        older, newer = (codec_sets.load(STATES, name, k) for k in (0, 1))
         if quick:
             older, newer = ({r: s[r][:400_000] for r in s} for s in (older, newer))
         floats = [{role: s[role].view(np.float32) for role in s} for s in (older, newer)]
@@ -89,7 +89,7 @@ def measure(quick: bool) -> Report:
             rows.append(row(name, "weights", how, residual(guess, "weights"), plain))
         square = floats[0]["second_moment"]
         plain = residual(square, "second_moment")
-        decayed = square * np.float32(0.999**codec_states.SPACING)
+        decayed = square * np.float32(0.999**codec_sets.SPACING)
         rows.append(row(name, "second_moment", "none (the parent)", plain, plain))
         found = residual(decayed, "second_moment")
         rows.append(row(name, "second_moment", "beta2^k v", found, plain))

@@ -42,6 +42,7 @@ py::dict to_python(const SweepResult& result) {
   out["packs"] = packs;
   out["freed_bytes"] = result.freed_bytes;
   out["lost_chunks"] = result.lost_chunks;
+  out["recoded_chunks"] = result.recoded_chunks;
   return out;
 }
 
@@ -63,6 +64,16 @@ void bind_sweep(py::module_& module) {
           },
           py::arg("ref"), "Keep what this reference names.")
       .def(
+          "pair",
+          [](Sweeper& self, const py::bytes& ref, const py::bytes& neighbour) {
+            self.pair(decode_ref(as_bytes(std::string_view(ref))),
+                      decode_ref(as_bytes(std::string_view(neighbour))));
+          },
+          py::arg("ref"), py::arg("neighbour"),
+          "What this reference names may be stored as a difference to the neighbour, where both "
+          "are "
+          "marked; older pairs first.")
+      .def(
           "plan",
           [](Sweeper& self) {
             SweepResult result;
@@ -70,7 +81,7 @@ void bind_sweep(py::module_& module) {
             return to_python(result);
           },
           "What a sweep would do: packs (path, bytes, live_bytes, chunks, live_chunks, fate), "
-          "freed_bytes, lost_chunks.")
+          "freed_bytes, lost_chunks, recoded_chunks.")
       .def(
           "sweep",
           [](Sweeper& self, const py::object& progress) {

@@ -14,7 +14,7 @@
 namespace flor {
 
 // Readers follow a chunk's base, its base's base and so on this far; a longer chain is corrupt (it
-// may be a circle). Writers make chains of one.
+// may be a circle). Snapshots make chains of one, store/recoder.h longer ones.
 inline constexpr int kMaxDeltaDepth = 8;
 
 // The name of the base. Throws kCorrupt when `payload` is cut.

@@ -154,6 +154,7 @@ class ChunkStore {
  private:
   friend class StoreLane;
   friend class Sweeper;
+  friend class Recoder;
 
   std::vector<ChunkPlace> places_of(const ChunkId& id);
   std::vector<ChunkPlace> places_or_refresh(const ChunkId& id);

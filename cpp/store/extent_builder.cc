@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "codec/codec.h"
+
 namespace flor {
 namespace {
 
@@ -58,6 +60,12 @@ void ExtentBuilder::add_raw(const ChunkId& id, Bytes source) {
 void ExtentBuilder::add_stored(const ChunkId& id, Bytes stored, std::uint8_t codec,
                                std::uint32_t raw_bytes) {
   add(id, {}, stored, codec, raw_bytes);
+}
+
+void ExtentBuilder::add_difference(const ChunkId& id, Buffer encoded, std::uint32_t raw_bytes) {
+  owned_bytes_ += encoded.size();
+  owned_.push_back(std::move(encoded));
+  add(id, {}, owned_.back(), static_cast<std::uint8_t>(Codec::kDelta), raw_bytes);
 }
 
 void ExtentBuilder::add_encoded(const ChunkId& id, Bytes source, std::uint8_t codec,

@@ -26,6 +26,9 @@ class ExtentBuilder {
   // A chunk as another pack stores it; find() does not know its content.
   void add_stored(const ChunkId& id, Bytes stored, std::uint8_t codec, std::uint32_t raw_bytes);
 
+  // A chunk that is stored as a difference now; find() does not know its content.
+  void add_difference(const ChunkId& id, Buffer encoded, std::uint32_t raw_bytes);
+
   // The decoded bytes of a chunk added since the last clear(); nullptr data when `id` is not among
   // them.
   struct Found {

@@ -25,6 +25,7 @@ Sweeper::Sweeper(std::shared_ptr<ChunkStore> store)
     throw Error(ErrorKind::kInvalid,
                 "another flor gc or flor fsck --repair is at work on this store; wait for it",
                 store_->root());
+  forget_removed();
   store_->refresh();
   lock_packs();
   // Again: what was stored until the locks were taken may be relied on.
@@ -33,11 +34,22 @@ Sweeper::Sweeper(std::shared_ptr<ChunkStore> store)
   mark_bases_in_use();
 }
 
+// What the store knows of packs that an earlier sweep removed: their mappings still read, and a
+// copy in one must not be taken for the one that stays. Only a sweep removes packs, and this is the
+// one at work.
+void Sweeper::forget_removed() {
+  std::vector<bool> removed;
+  for (const std::string& path : store_->pack_paths())
+    removed.push_back(!store_->files().exists(path));
+  for (const ChunkPlace& place : store_->places())
+    if (place.pack < removed.size() && removed[place.pack]) store_->supersede(place);
+}
+
 void Sweeper::lock_packs() {
   const std::shared_lock lock(store_->mutex_);
   for (const auto& file : store_->packs_) {
-    Pack pack{file, !file->own(), false, {}, {}};
-    pack.ours = pack.ours &&
+    Pack pack{file};
+    pack.ours = !file->own() &&
                 locks_->try_lock(lock_of_pack(file->id()), LockFile::Mode::kExclusive) &&
                 store_->files().exists(file->path());
     packs_.push_back(std::move(pack));
@@ -48,7 +60,7 @@ void Sweeper::read_places() {
   {
     const std::shared_lock lock(store_->mutex_);
     for (std::size_t i = packs_.size(); i < store_->packs_.size(); ++i)
-      packs_.push_back({store_->packs_[i], false, false, {}, {}});
+      packs_.push_back({store_->packs_[i]});
     for (Pack& pack : packs_)
       pack.damaged = std::any_of(
           store_->problems_.begin(), store_->problems_.end(),
@@ -65,9 +77,20 @@ void Sweeper::read_places() {
 
 void Sweeper::mark(const ContentRef& ref) {
   std::vector<ChunkId> fresh;
-  for (const ChunkId& id : ref.chunks)
+  for (const ChunkId& id : ref.chunks) {
+    marked_.insert(id);
     if (live_.insert(id).second) fresh.push_back(id);
+  }
   mark_bases(std::move(fresh));
+}
+
+void Sweeper::pair(const ContentRef& ref, const ContentRef& neighbour) {
+  const auto is_marked = [&](const ChunkId& id) { return marked_.contains(id); };
+  if (!std::ranges::all_of(ref.chunks, is_marked) ||
+      !std::ranges::all_of(neighbour.chunks, is_marked))
+    return;
+  if (recoder_ == nullptr) recoder_ = std::make_unique<Recoder>(*store_);
+  recoder_->pair(ref, neighbour);
 }
 
 void Sweeper::mark_base(const ChunkPlace& place, std::vector<ChunkId>& todo) {
@@ -177,12 +200,18 @@ SweepResult Sweeper::plan(const SweepOptions& options) {
 SweepResult Sweeper::sweep(const SweepOptions& options, const Progress& progress) {
   SweepResult result = plan(options);
   std::uint64_t done = 0, total = 0, gone = 0;
-  for (const PackUse& use : result.packs)
-    if (use.fate == PackFate::kRewritten) total += use.live_bytes;
+  for (std::uint32_t i = 0; i < packs_.size(); ++i)
+    if (const PackUse& use = result.packs[i];
+        use.fate == PackFate::kRewritten || may_recode(packs_[i], use))
+      total += use.live_bytes;
   for (std::uint32_t i = 0; i < packs_.size(); ++i) {
     PackUse& use = result.packs[i];
-    if (use.fate == PackFate::kRewritten) try {
-        copy_into_new(packs_[i], packs_[i].live);
+    const bool counted = use.fate == PackFate::kRewritten || may_recode(packs_[i], use);
+    if (counted) try {
+        Recoded recoded = recode(packs_[i], use);
+        result.recoded_chunks += recoded.size();
+        if (use.fate == PackFate::kRewritten)
+          copy_into_new(packs_[i], packs_[i].live, std::move(recoded));
         done += use.live_bytes;
         if (progress) progress(done, total);
       } catch (const Error& error) {
@@ -199,7 +228,37 @@ SweepResult Sweeper::sweep(const SweepOptions& options, const Progress& progress
   return result;
 }
 
-void Sweeper::copy_into_new(Pack& pack, const std::vector<ChunkPlace>& places) {
+bool Sweeper::may_recode(const Pack& pack, const PackUse& use) const {
+  return recoder_ != nullptr && (use.fate == PackFate::kKept || use.fate == PackFate::kRewritten) &&
+         std::ranges::any_of(pack.live,
+                             [&](const ChunkPlace& place) { return recoder_->wants(place); });
+}
+
+// Encodes what was paired; a pack that would stay is rewritten where that is worth it.
+Sweeper::Recoded Sweeper::recode(const Pack& pack, PackUse& use) {
+  constexpr double kWorthShare = 0.005;
+  Recoded recoded;
+  if (!may_recode(pack, use)) return recoded;
+  std::uint64_t saved = 0;
+  bool frees_bases = false;
+  for (const ChunkPlace& place : pack.live) {
+    if (!recoder_->wants(place)) continue;
+    const auto base = recoder_->base_of(place);
+    const bool frees = base && !marked_.contains(*base);
+    auto found = recoder_->encode(place, frees);
+    if (!found) continue;
+    saved += place.stored_bytes - std::min<std::uint64_t>(found->size(), place.stored_bytes);
+    frees_bases |= frees;
+    recoded.emplace(place.offset, *std::move(found));
+  }
+  if (use.fate == PackFate::kRewritten) return recoded;
+  const double worth = kWorthShare * static_cast<double>(use.file_bytes);
+  if (!frees_bases && static_cast<double>(saved) < worth) return {};
+  use.fate = PackFate::kRewritten;
+  return recoded;
+}
+
+void Sweeper::copy_into_new(Pack& pack, const std::vector<ChunkPlace>& places, Recoded recoded) {
   constexpr std::size_t kExtentBytes = 16 << 20;
   if (places.empty()) return;
   // Before anything is written: what is damaged is found out while nothing depends on it.
@@ -212,8 +271,11 @@ void Sweeper::copy_into_new(Pack& pack, const std::vector<ChunkPlace>& places) {
   const auto mapping = pack.file->covering(0);
   ExtentBuilder extent;
   for (const ChunkPlace& place : places) {
-    extent.add_stored(place.id, mapping->bytes().subspan(place.offset, place.stored_bytes),
-                      place.codec, place.raw_bytes);
+    if (const auto found = recoded.find(place.offset); found != recoded.end())
+      extent.add_difference(place.id, std::move(found->second), place.raw_bytes);
+    else
+      extent.add_stored(place.id, mapping->bytes().subspan(place.offset, place.stored_bytes),
+                        place.codec, place.raw_bytes);
     if (extent.raw_bytes() < kExtentBytes) continue;
     writer_->append(extent);
     extent.clear();

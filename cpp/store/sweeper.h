@@ -2,6 +2,7 @@
 //
 //   Sweeper sweeper(store);            // from now on nobody else relies on the packs it may touch
 //   for (ref : everything that is named, read after this line) sweeper.mark(ref);
+//   sweeper.pair(ref, neighbour);      // where wanted: in fewer bytes (store/recoder.h)
 //   SweepResult told = sweeper.sweep(options, {});
 //
 // Packs that a living process writes or relies on are left alone (store/pack_lock.h), and so is
@@ -22,6 +23,7 @@
 
 #include "store/chunk_store.h"
 #include "store/pack_writer.h"
+#include "store/recoder.h"
 
 namespace flor {
 
@@ -47,6 +49,7 @@ struct SweepResult {
   std::vector<PackUse> packs;
   std::uint64_t freed_bytes = 0;  // of files; what the new packs take is taken off
   std::uint64_t lost_chunks = 0;  // marked, but in no pack
+  std::uint64_t recoded_chunks = 0;
 };
 
 class Sweeper {
@@ -56,7 +59,12 @@ class Sweeper {
 
   void mark(const ContentRef& ref);
 
-  // What a sweep would do; changes nothing.
+  // The chunks of `ref` may be stored as differences to those of `neighbour`, which lie at the same
+  // places. Older pairs first. Of contents that are not marked nothing is done. Bases that are free
+  // then go with the next sweep.
+  void pair(const ContentRef& ref, const ContentRef& neighbour);
+
+  // What a sweep would do, without what pairs gain; changes nothing.
   SweepResult plan(const SweepOptions& options);
   SweepResult sweep(const SweepOptions& options, const Progress& progress);
 
@@ -76,9 +84,10 @@ class Sweeper {
     std::shared_ptr<PackFile> file;
     bool ours = false;  // locked by this sweep
     bool damaged = false;
-    std::vector<ChunkPlace> chunks, live;  // by offset
+    std::vector<ChunkPlace> chunks{}, live{};  // by offset
   };
 
+  void forget_removed();
   void lock_packs();
   void read_places();
   void mark_bases_in_use();
@@ -88,13 +97,18 @@ class Sweeper {
   std::uint64_t choose_copies();
   std::optional<ChunkPlace> choose_copy(const ChunkId& id);
   PackUse use_of(const Pack& pack) const;
-  void copy_into_new(Pack& pack, const std::vector<ChunkPlace>& places);
+  // What takes the place of live chunks, by their offset.
+  using Recoded = std::unordered_map<std::uint64_t, Buffer>;
+  bool may_recode(const Pack& pack, const PackUse& use) const;
+  Recoded recode(const Pack& pack, PackUse& use);
+  void copy_into_new(Pack& pack, const std::vector<ChunkPlace>& places, Recoded recoded = {});
   void finish_new();
 
   const std::shared_ptr<ChunkStore> store_;
   const std::unique_ptr<LockFile> locks_;
-  std::vector<Pack> packs_;  // by the store's numbers
-  std::unordered_set<ChunkId, IdHash> live_;
+  std::vector<Pack> packs_;                            // by the store's numbers
+  std::unordered_set<ChunkId, IdHash> live_, marked_;  // marked_: not for being a base
+  std::unique_ptr<Recoder> recoder_;                   // once there are pairs
 
   std::unique_ptr<PackWriter> writer_;  // the new pack
   std::uint64_t written_bytes_ = 0;     // of finished new packs

@@ -238,9 +238,13 @@ class Sweeper:
         """
         Keep what this reference names.
         """
+    def pair(self, ref: bytes, neighbour: bytes) -> None:
+        """
+        What this reference names may be stored as a difference to the neighbour, where both are marked; older pairs first.
+        """
     def plan(self) -> dict[str, typing.Any]:
         """
-        What a sweep would do: packs (path, bytes, live_bytes, chunks, live_chunks, fate), freed_bytes, lost_chunks.
+        What a sweep would do: packs (path, bytes, live_bytes, chunks, live_chunks, fate), freed_bytes, lost_chunks, recoded_chunks.
         """
     def set_aside(self, paths: collections.abc.Sequence[str], folder: str) -> list[str]:
         """

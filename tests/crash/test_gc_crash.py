@@ -66,7 +66,7 @@ def collect_for_ever(root):
     print("start", flush=True)
     layout = StoreLayout.open(root)
     while True:
-        collect(layout, layout.run_ids(), Keep(last=1))
+        collect(layout, layout.run_ids(), Keep(last=1), small=random.random() < 0.5)
         print("collected", flush=True)
 
 

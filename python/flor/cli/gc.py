@@ -23,10 +23,20 @@ from flor.cli.style import show_bytes
 )
 @click.option("--run", "runs", multiple=True, metavar="RUN", help="Rules are for these runs alone.")
 @click.option("--dry-run", "dry", is_flag=True, help="Say what would go; change nothing.")
+@click.option(
+    "--small",
+    is_flag=True,
+    help="Store each checkpoint as a difference to the one before: fewer bytes, slower to restore.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, in bytes.")
 @store_option
 def gc(
-    rules: tuple[str, ...], runs: tuple[str, ...], dry: bool, as_json: bool, store: Path | None
+    rules: tuple[str, ...],
+    runs: tuple[str, ...],
+    dry: bool,
+    small: bool,
+    as_json: bool,
+    store: Path | None,
 ) -> None:
     """Drop the checkpoints that no rule keeps, and give back the bytes that nothing needs.
 
@@ -36,6 +46,7 @@ def gc(
     \b
     Examples: flor gc --keep last=3 --keep best=acc:max --dry-run
               flor gc --keep bytes=50G
+              flor gc --small
     """
     from flor.upkeep.bar import byte_bar
     from flor.upkeep.collect import collect
@@ -45,7 +56,7 @@ def gc(
     layout = open_store(store)
     chosen = [layout.resolve(run) for run in runs] if runs else layout.run_ids()
     with byte_bar("compacting packs") as tell:
-        done = collect(layout, chosen, keep, dry=dry, tell=tell)
+        done = collect(layout, chosen, keep, dry=dry, small=small, tell=tell)
     if as_json:
         click.echo(json.dumps(_content(layout.root, done)))
         return
@@ -61,6 +72,8 @@ def gc(
         if done.count(fate)
     )
     click.echo(f"packs: {packs or 'none'}")
+    if small and not dry:
+        click.echo(f"{done.recoded_chunks} chunks became differences to their neighbours")
     for note in done.notes:
         click.echo(f"note: {note}")
     verb = "would come back" if dry else "came back"
@@ -78,6 +91,7 @@ def _content(root: Path, done: Any) -> dict[str, Any]:
         "dropped": [{"run": one.run, "checkpoint": one.number} for one in done.dropped],
         "kept": done.kept,
         "freed_bytes": done.freed_bytes,
+        "recoded_chunks": done.recoded_chunks,
         "packs": [
             {**pack, "path": str(Path(pack["path"]).relative_to(root))} for pack in done.packs
         ],

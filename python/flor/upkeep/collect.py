@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from flor import _core
-from flor.errors import CorruptError
+from flor.errors import CorruptError, NotFoundError
 from flor.files import storage_error
 from flor.intermediate.storage.catalogue import Catalogue
 from flor.layout import StoreLayout
@@ -33,7 +33,7 @@ from flor.upkeep.keep import (
     saved_checkpoints,
     within_bytes,
 )
-from flor.upkeep.references import intermediates, references
+from flor.upkeep.references import intermediates, manifest_references, references
 
 
 @dataclass
@@ -44,6 +44,7 @@ class Collected:
     dropped: list[Saved] = field(default_factory=list)
     kept: int = 0
     freed_bytes: int = 0
+    recoded_chunks: int = 0
     packs: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -53,12 +54,20 @@ class Collected:
 
 
 def collect(
-    layout: StoreLayout, runs: list[str], keep: Keep, *, dry: bool = False, tell: Tell | None = None
+    layout: StoreLayout,
+    runs: list[str],
+    keep: Keep,
+    *,
+    dry: bool = False,
+    small: bool = False,
+    tell: Tell | None = None,
 ) -> Collected:
     """Drop what ``keep`` does not keep of these runs (exact ids), then sweep the whole store.
 
-    ``tell(done, total)`` hears of the bytes that are copied. Raises CorruptError where something
-    that names chunks can't be read, InvalidError while another collection is at work, StorageError.
+    ``small``: each checkpoint of these runs that is stored as a difference becomes one to the
+    checkpoint before it, where that takes less (not with ``dry``). ``tell(done, total)`` hears of
+    the bytes that are copied. Raises CorruptError where something that names chunks can't be read,
+    InvalidError while another collection is at work, StorageError.
     """
     done = Collected(dry)
     store = _core.ChunkStore(str(layout.root))
@@ -69,7 +78,9 @@ def collect(
             _drop(layout, run, done)
         if not dry:
             _forget_chunks(layout)
-        _sweep(layout, store, done, tell)
+        _sweep(layout, store, done, runs if small and not dry else [], tell)
+        if done.recoded_chunks:
+            _sweep(layout, store, done, [], tell)  # bases that nothing needs any more
     finally:
         store.close()
     return done
@@ -148,23 +159,49 @@ def _remove_unfinished(layout: StoreLayout, run: str) -> None:
 
 
 def _sweep(
-    layout: StoreLayout, store: _core.ChunkStore, done: Collected, tell: Tell | None
+    layout: StoreLayout,
+    store: _core.ChunkStore,
+    done: Collected,
+    small: list[str],
+    tell: Tell | None,
 ) -> None:
+    """Sweep; the checkpoints of the runs ``small`` are stored in fewer bytes."""
     sweeper = _core.Sweeper(store)
     gone = frozenset(one.path for one in done.dropped)
     for ref in _named(layout, store, gone):
         sweeper.mark(ref)
+    for ref, neighbour in _neighbours(layout, store, small, gone):
+        sweeper.pair(ref, neighbour)
     result = sweeper.plan() if done.dry else sweeper.sweep(tell)
     if not done.dry:
         store.renew_index()
-    done.packs = [pack for pack in result["packs"] if pack["bytes"]]
-    done.freed_bytes = result["freed_bytes"]
+    before = [pack for pack in done.packs if pack["fate"] in ("removed", "rewritten")]
+    done.packs = before + [pack for pack in result["packs"] if pack["bytes"]]
+    done.freed_bytes += result["freed_bytes"]
+    done.recoded_chunks += result["recoded_chunks"]
     if result["lost_chunks"]:
         done.notes.append(
             f"{result['lost_chunks']} chunks that something names are in no pack: see flor fsck"
         )
     if done.count("damaged"):
         done.notes.append(f"{done.count('damaged')} packs are damaged and stay: see flor fsck")
+
+
+def _neighbours(
+    layout: StoreLayout, store: _core.ChunkStore, runs: list[str], without: frozenset[Path]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each region of each checkpoint, and the same region of the one before it."""
+    for run, rank in [(each, rank) for each in runs for rank in layout.ranks(each)]:
+        before: list[bytes] = []
+        for path in layout.checkpoint_paths(run, rank):
+            if path in without:
+                continue
+            try:
+                found = manifest_references(store, path)
+            except NotFoundError:  # dropped meanwhile by its own run
+                continue
+            yield from zip(found, before, strict=False)
+            before = found
 
 
 def _named(

@@ -14,8 +14,9 @@ from flor import _core
 from flor.bench.apart import apart
 from flor.bench.harness import BenchError, Experiment, Figure, Figures
 from flor.bench.peers import Peer
-from flor.bench.suites import Plan, codec_lossy, codec_peers
+from flor.bench.suites import Plan, codec_lossy, codec_peers, codec_ten
 from flor.bench.suites.codec_peers import Codec
+from flor.bench.suites.codec_sets import COUNT, ROLES, Array, load, monotone
 
 QUESTION = "How small does a checkpoint get beside the one before, and how fast?"
 UNFAIR = """
@@ -28,28 +29,14 @@ their output, flor writes into a buffer that is there. One thread: ZipNN, z4ai a
 to one; pcodec runs at its default level. Lossy: float16 and bfloat16 round values, the others
 differences to what the last encoding decodes to.
 """
-ROLES = ("weights", "first_moment", "second_moment")
+NEWEST = COUNT - 2, COUNT - 1
 REPEATS = 3
 MB = 1e6
-
-Array = np.ndarray[Any, Any]
-
-
-def load(path: Path) -> dict[str, Array]:
-    """Return a state that codec_states.make wrote."""
-    with np.load(path) as data:
-        return {role: data[role] for role in ROLES}
-
-
-def monotone(values: Array) -> Array:
-    """Return floats given as signed integers, in an order that is theirs."""
-    made: Array = values ^ ((values >> (values.itemsize * 8 - 1)) & np.iinfo(values.dtype).max)
-    return made
 
 
 def lossless(folder: Path, states: Path, name: str, make: Callable[[], Codec]) -> Figures:
     """Return ratio and speeds of a codec for weights and both moments of the newer of two."""
-    older, newer = load(states / f"{name}-0.npz"), load(states / f"{name}-1.npz")
+    older, newer = (load(states, name, k) for k in NEWEST)
     codec = make()
     out: dict[str, float] = {}
     raw = stored = encoding = decoding = 0.0
@@ -109,7 +96,7 @@ def lossy(folder: Path, states: Path, kind: str) -> Figures:
     """Return what a lossy encoding of late weights takes, as a difference to the state before."""
     from flor.lossy import quantize
 
-    older, newer = (load(states / f"late-{k}.npz")["weights"].view("f4") for k in (0, 1))
+    older, newer = (load(states, "late", k)["weights"].view("f4") for k in NEWEST)
     delta = kind.startswith("int")
     base = quantize(older, kind).values() if delta else None
     encoding, decoding = [], []
@@ -147,8 +134,9 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
         "bf16": "Late in a training, bfloat16",
     }
     last = "By choice with loss"
+    ten = {"late": "Ten successive, late, float32", "bf16": "Ten successive, late, bfloat16"}
     yield from successive(plan)
-    if not any(plan.wants(title) for title in (*titles.values(), last)):
+    if not any(plan.wants(title) for title in (*titles.values(), *ten.values(), last)):
         return
     from flor.bench.workloads import QUICK, SMALL
 
@@ -177,6 +165,9 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
                 states=states,
                 name=name,
             )
+    for name, title in ten.items():
+        if plan.wants(title):
+            yield _ten(plan, title, ratio, states, name)
     if plan.wants(last):
         yield plan.experiment(
             last,
@@ -190,6 +181,29 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
             base="flor fp16",
             states=states,
         )
+
+
+def _ten(plan: Plan, title: str, ratio: Figure, states: Path, name: str) -> Experiment:
+    return plan.experiment(
+        title,
+        "flor: all that the packs of a store take. fast: as a run leaves it, a key and differences "
+        "to it; small: after flor gc --small. Peers: the first plain, the others as differences to "
+        "the one before.",
+        [ratio, Figure("encode", "MB/s", lower=False)],
+        [
+            Peer("flor fast", codec_ten.kept_by_flor, given={"small": False}, ours=True),
+            Peer("flor small", codec_ten.kept_by_flor, given={"small": True}, ours=True),
+            *(
+                Peer(label, codec_ten.kept_by_peer, module, given={"make": make})
+                for label, module, make in codec_peers.PEERS
+            ),
+        ],
+        (1, 3),
+        base="flor fast",
+        notes=["encode of flor fast: until durable on the disk; of flor small: storing all anew."],
+        states=states,
+        name=name,
+    )
 
 
 def successive(plan: Plan) -> Iterator[Experiment]:

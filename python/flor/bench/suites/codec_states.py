@@ -1,6 +1,6 @@
 """Checkpoints of a real small transformer for the codec suite, trained here.
 
-Four sets of successive checkpoints, 10 steps apart, each with weights and both moments of AdamW:
+Four sets of ten successive checkpoints, 10 steps apart: weights and both moments of AdamW.
 
     early    float32, right after the start
     late     float32, at the end of a cosine schedule
@@ -18,13 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from flor.bench.suites.codec_sets import COUNT, SPACING, Array
 from flor.bench.workloads import Size, Training
-
-SPACING = 10
-SETS = ("early", "late", "frozen", "bf16")
-ROLES = ("weights", "first_moment", "second_moment")
-
-Array = np.ndarray[Any, Any]
 
 
 def train(training: Training, steps: int, rate: float, decay_over: int) -> Iterator[int]:
@@ -60,7 +55,7 @@ def _save(path: Path, training: Training) -> None:
     np.savez(path, **arrays)
 
 
-def make(folder: Path, size: Size, steps: int = 700, count: int = 2) -> None:
+def make(folder: Path, size: Size, steps: int = 700, count: int = COUNT) -> None:
     """Train and write the four sets, ``count`` checkpoints each: SET-K.npz."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind in (torch.float32, torch.bfloat16):
@@ -88,9 +83,3 @@ def _frozen(training: Training, folder: Path, count: int) -> None:
     for done in train(training, SPACING * count, 2e-4, 2 * SPACING * count):
         if done % SPACING == 0:
             _save(folder / f"frozen-{done // SPACING - 1}.npz", training)
-
-
-def load(folder: Path, name: str, k: int) -> dict[str, Array]:
-    """Return checkpoint k of a set: role to integers."""
-    with np.load(folder / f"{name}-{k}.npz") as data:
-        return {role: data[role] for role in ROLES}
