@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def training() -> tuple[Any, Any]:
     return model, torch.optim.AdamW(model.parameters(), lr=1e-4)
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> tuple[Path, dict[int, list[Any]]]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, list[Any]]]:
     """A store of many checkpoints, and by the number of ``step()`` the weights at each."""
-    root = tmp_path / "store"
+    root = tmp_path_factory.mktemp("made") / "store"
     model, optimizer = training()
     objects = {"model": model, "optimizer": optimizer}
     weights: dict[int, list[Any]] = {}
@@ -56,6 +57,13 @@ def kept(tmp_path: Path) -> tuple[Path, dict[int, list[Any]]]:
                 calls += 1
             weights[calls] = [p.detach().clone() for p in model.parameters()]
     return root, weights
+
+
+@pytest.fixture
+def kept(
+    made: tuple[Path, dict[int, list[Any]]], tmp_path: Path
+) -> tuple[Path, dict[int, list[Any]]]:
+    return Path(shutil.copytree(made[0], tmp_path / "store")), made[1]
 
 
 def states(root: Path) -> list[list[bytes]]:
@@ -95,7 +103,7 @@ def test_rules_and_chains(kept: tuple[Path, dict[int, list[Any]]]) -> None:
     gc(root, "--small")
     every = states(root)
     before = packed(root)
-    done = gc(root, "--small", "--keep", "every=4")
+    done = gc(root, "--small", "--keep", "last=3")
     assert packed(root) < before * 0.6
     left = {
         int(path.stem)

@@ -141,7 +141,7 @@ def experiments(plan: Plan) -> Iterator[Experiment]:
     from flor.bench.workloads import QUICK, SMALL
 
     states = plan.scratch / "states"
-    size, steps = (QUICK, 120) if plan.quick else (SMALL, 700)
+    size, steps = (QUICK, 250) if plan.quick else (SMALL, 700)
     apart(train_states, plan.scratch, states=states, size=size, steps=steps)()
     speeds = [Figure("encode", "MB/s", lower=False), Figure("decode", "MB/s", lower=False)]
     roles = [Figure(role.replace("_", " "), "raw / stored", lower=False) for role in ROLES]

@@ -56,7 +56,10 @@ def _save(path: Path, training: Training) -> None:
 
 
 def make(folder: Path, size: Size, steps: int = 700, count: int = COUNT) -> None:
-    """Train and write the four sets, ``count`` checkpoints each: SET-K.npz."""
+    """Train and write the four sets, ``count`` checkpoints each: SET-K.npz.
+
+    ``steps``: twice as many as two sets take, and more.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for kind in (torch.float32, torch.bfloat16):
         training = Training(size, dtype=kind)
