@@ -260,8 +260,105 @@ def test_only_what_is_unknown_is_wrapped(tmp_path: Path):
     added = [span_of(each) for each in source.tree.body if isinstance(each, ast.Expr)]
     lines = ast.unparse(protect(source.tree, added, set())).splitlines()
     assert lines[1] == "flor.log('a', a)"
-    assert lines[3] == f"with {PROTECT}(('b', 'flor', 'roll'), True):"
+    assert lines[3] == f"with {PROTECT}(('b', 'flor.log', 'roll'), True):"
     assert lines[4:] == ["    flor.log('b', roll())", "    flor.log('c', b)", "c = 3"]
+
+
+class Part:
+    """Something with a generator; ``other`` is reached by code alone."""
+
+    def __init__(self, other: random.Random) -> None:
+        self.rng = random.Random(1)
+        self._other = other
+
+    @property
+    def other(self) -> random.Random:
+        return self._other
+
+    def draw(self) -> float:
+        return self._other.random() + self.rng.random()
+
+
+class Hidden:
+    """Attributes by code."""
+
+    def __init__(self) -> None:
+        self._rng = random.Random(3)
+
+    def __getattr__(self, name: str) -> random.Random:
+        return self._rng
+
+
+class Whole:
+    def __init__(self) -> None:
+        self.part = Part(random.Random(2))
+        self.hidden = Hidden()
+        self.history = [[float(n)] for n in range(200_000)]
+
+
+@pytest.mark.parametrize(
+    "path, kept",
+    [
+        ("whole.part.rng.random", "part rng"),
+        ("whole.part.other.random", "other"),
+        ("whole.part.draw", "part rng, other"),
+        ("whole.hidden.anything.random", "hidden"),
+        ("whole.missing", "part rng, other, hidden"),
+        ("whole", "part rng, other, hidden"),
+    ],
+)
+def test_attributes_lead_to_what_they_hold_and_code_to_all_of_its_object(path, kept):
+    told: list[str] = []
+    guard, whole = ProbeGuard(UserCode("/nowhere"), told.append), Whole()
+    generators = {
+        "part rng": whole.part.rng,
+        "other": whole.part._other,
+        "hidden": whole.hidden._rng,
+    }
+    before = {name: each.getstate() for name, each in generators.items()}
+    with guard((path,), True):
+        for each in generators.values():
+            each.random()
+    after = {name for name, each in generators.items() if each.getstate() == before[name]}
+    assert after >= set(kept.split(", "))
+    assert bool(told) == (path in ("whole", "whole.missing"))  # the history was not looked through
+
+
+def test_parts_of_a_module_of_torch_are_found_without_its_other_parts():
+    torch = pytest.importorskip("torch")
+    guard = ProbeGuard(UserCode("/nowhere"))
+    whole = type("Trainer", (), {})()
+    whole.net = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    whole.net.norm = whole.net[1]
+    batch = torch.ones(4, 3)
+    whole.net(batch).sum().backward()
+    before = {name: each.clone() for name, each in whole.net.state_dict().items()}
+    grads = [p.grad.clone() for p in whole.net.norm.parameters()]
+    with guard(("whole.net.norm", "batch"), True):
+        whole.net.norm(batch).sum().backward()
+        whole.net.norm.eval()
+    assert whole.net.norm.training
+    assert all(torch.equal(each, before[name]) for name, each in whole.net.state_dict().items())
+    for param, grad in zip(whole.net.norm.parameters(), grads, strict=True):
+        assert torch.equal(param.grad, grad)
+
+
+@pytest.mark.parametrize(
+    "code, paths",
+    [
+        ("f(self.net.fc(x))", ["f", "self.net.fc", "x"]),
+        ("f(self.net.fc, self)", ["f", "self"]),
+        ("self.n = f(self.net.n)", ["f", "self"]),
+        ("self.net.n += f()", ["f", "self.net"]),
+        ("f(self.nets[0].fc)", ["f", "self.nets"]),
+        ("f(lambda: a.b, [c.d for c in e.g])", ["a.b", "c", "e.g", "f"]),
+    ],
+)
+def test_paths_are_of_what_is_read(tmp_path, code, paths):
+    source = read_source("x.py", f"{code}\n")
+    lines = ast.unparse(protect(source.tree, [span_of(source.tree.body[0])], set())).splitlines()
+    found = re.search(r"\(\((.*?),?\), True\)", lines[0])
+    assert found and [each.strip("' ") for each in found[1].split(",")] == paths
 
 
 def test_large_data_is_not_walked_through():

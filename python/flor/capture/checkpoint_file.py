@@ -82,7 +82,8 @@ class CheckpointFile:
         ]
         for index in needed:
             _to_cpu(nodes[index])
-        restorer = Restorer({**graph, "nodes": nodes, "roots": {"states": pairs}}, self.regions)
+        asked = {**graph, "nodes": nodes, "live": None, "roots": {"states": pairs}}
+        restorer = Restorer(asked, self.regions)
         restorer.objects()
         return dict(restorer.root("states"))
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import types
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import Any, TypeVar
@@ -49,6 +49,9 @@ class ProbeGuard:
 
     def __call__(self, names: Sequence[str], whole: bool) -> AbstractContextManager[Any]:
         """Protect what ``names`` lead to in the calling frame; ``whole``: not random states only.
+
+        A name may have attributes (``self.model.fc``): then what these hold counts, not all of
+        ``self``, as far as reading them runs no code.
 
         Within another protected probe this does nothing: the outer one puts everything back.
         """
@@ -99,7 +102,33 @@ _NOTHING = _Nothing()
 
 def _values(frame: FrameType, names: Sequence[str]) -> list[Any]:
     scope = ChainMap(frame.f_locals, frame.f_globals)
-    return [scope[name] for name in names if name in scope]
+    paths = [name.split(".") for name in names]
+    return [_held(scope[first], path) for first, *path in paths if first in scope]
+
+
+def _held(obj: Any, path: Sequence[str]) -> Any:
+    """Follow attributes that are kept in the objects themselves; stop before any other."""
+    for name in path:
+        kind = type(obj)
+        plain: Any = object.__getattribute__
+        if kind.__getattribute__ is not plain or hasattr(kind, name):
+            return obj  # a method or a property may use all of the object
+        own = getattr(obj, "__dict__", {})
+        if name not in own:
+            own = _parts_of_module(obj)
+            if name not in own:
+                return obj
+        obj = own[name]
+    return obj
+
+
+def _parts_of_module(obj: Any) -> Mapping[str, Any]:
+    """Return the parameters, buffers and submodules of a module of torch by their names."""
+    if "torch" not in sys.modules:
+        return {}
+    from flor.capture import torch_protection
+
+    return torch_protection.parts(obj)
 
 
 class Reachable:
@@ -177,9 +206,7 @@ def _global_states(whole: bool) -> Iterator[Restore]:
 
 class _NumpyState:
     """NumPy's global random state. Reading and setting it takes 70 us, which most probes have no
-    use for: while the generator's memory is the same, and no second Gaussian was waiting, which
-    alone would be used up without a trace there, the state is. (But for a program that sets a state
-    which differs from the one before in that Gaussian alone: the comparison would tell.)
+    use for: while the generator's memory is the same, the state is.
     """
 
     def __init__(self) -> None:
@@ -189,23 +216,28 @@ class _NumpyState:
     def save(self) -> Restore:
         """Return what puts the state of now back."""
         memory = _numpy_memory()
-        if memory is None or memory != self._memory or self._state["has_gauss"]:
+        if memory is None or memory != self._memory:
             self._memory, self._state = memory, np.random.get_state(legacy=False)
         state = self._state
 
         def restore() -> None:
-            if memory is None or state["has_gauss"] or memory != _numpy_memory():
+            if memory is None or memory != _numpy_memory():
                 np.random.set_state(state)
 
         return restore
 
 
 def _numpy_memory() -> bytes | None:
-    """Return the memory of NumPy's global generator; None where it is not the usual one."""
+    """Return the memory of NumPy's global generator; None where it is not the usual one.
+
+    The words that it draws from, and what the object keeps beside them: a second Gaussian.
+    """
     generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
     if type(generator) is not np.random.MT19937:
         return None
-    return ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
+    words = ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
+    own, header = np.random.mtrand._rand, object.__basicsize__
+    return words + ctypes.string_at(id(own) + header, type(own).__basicsize__ - header)
 
 
 _numpy_state = _NumpyState()

@@ -24,7 +24,7 @@ from flor.capture import atoms
 from flor.capture.adapters import cache_state, memory_of, plain_state
 from flor.capture.anchors import Anchors
 from flor.capture.build import Builder, json_state, numpy_dtype
-from flor.capture.regions import Bytes1D, Source
+from flor.capture.regions import Bytes1D, Source, address_of
 from flor.capture.walk import own_slots
 from flor.errors import CaptureError
 
@@ -46,6 +46,7 @@ class Restorer(Builder):
         find_code: Callable[[str, str, int], types.CodeType | None] | None = None,
     ) -> None:
         self._nodes: list[Any] = graph["nodes"]
+        self._live_nodes = self._nodes[: graph.get("live")]  # without what only readers want
         self._lines: dict[str, int] = graph.get("lines", {})
         self.roots: dict[str, list[Any]] = graph["roots"]
         self._source = source
@@ -62,7 +63,7 @@ class Restorer(Builder):
     def objects(self) -> None:
         """Refill every anchor and rebuild everything else that the graph reaches."""
         self._adopt_memory()
-        for index, node in enumerate(self._nodes):
+        for index, node in enumerate(self._live_nodes):
             self._fill(index, node)
 
     def root(self, name: str) -> list[tuple[str, Any]]:
@@ -73,7 +74,7 @@ class Restorer(Builder):
         """Write every region at once: into the live memory of the first anchor that views it, or
         into new memory of torch.
         """
-        for index, node in enumerate(self._nodes):
+        for index, node in enumerate(self._live_nodes):
             live = self._live(index) if node[0] in ("tensor", "array") else None
             if live is None:
                 continue
@@ -83,14 +84,14 @@ class Restorer(Builder):
                 view, _ = memory_of(live)
                 if view.flags.writeable:
                     self._adopt(node[6], view)
-        for node in self._nodes:
+        for node in self._live_nodes:
             if node[0] == "tensor" and node[2][2] == "cpu":
                 self._make_storage(node[6])
         self._source.fill({region: to for region, to in self._targets.items() if to.nbytes})
 
     def _adopt(self, region: int, memory: Bytes1D) -> bool:
         """Let a region be written to live memory, unless that is another's already."""
-        address = memory.ctypes.data
+        address = address_of(memory)
         if memory.nbytes != self._source.nbytes(region) or address in self._taken:
             return False
         if memory.nbytes:
@@ -327,7 +328,7 @@ class Restorer(Builder):
 
 def _same(one: Bytes1D, other: Bytes1D) -> bool:
     """Whether two views show the same memory."""
-    return one.nbytes == other.nbytes and one.ctypes.data == other.ctypes.data
+    return one.nbytes == other.nbytes and address_of(one) == address_of(other)
 
 
 def _stays(live: Any, item: list[Any]) -> bool:

@@ -116,6 +116,7 @@ class World:
         walker = self._walker
         if walker is None or walker.graph is not graph:
             raise CaptureError("add_states belongs to the graph of the last walk")
+        graph.live = len(graph.nodes)
         states = []
         for name, obj in self.named.items():
             try:
@@ -299,6 +300,7 @@ def encode(graph: Graph, **extra: Any) -> bytes:
         "nodes": graph.nodes,
         "lines": {str(index): line for index, line in graph.lines.items()},
         "assumed": graph.assumed,
+        **({} if graph.live is None else {"live": graph.live}),
         **extra,
     }
     # What the walk made refers to nothing twice; looking for circles costs a fifth.

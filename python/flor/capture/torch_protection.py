@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,15 @@ def state_of(obj: Any, whole: bool) -> Iterator[Restore]:
     elif issubclass(kind, torch.Tensor) and obj.is_leaf and obj.requires_grad:
         grad = obj.grad
         yield partial(_set_grad, obj, grad, None if grad is None else grad.detach().clone())
+
+
+def parts(obj: Any) -> Mapping[str, Any]:
+    """Return what ``getattr`` finds in a module without running the program's code."""
+    if not isinstance(obj, torch.nn.Module):
+        return {}
+    if type(obj).__getattr__ is not torch.nn.Module.__getattr__:
+        return {}
+    return ChainMap(obj._parameters, obj._buffers, obj._modules)
 
 
 def _set_flag(module: torch.nn.Module, training: bool) -> None:

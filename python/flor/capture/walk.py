@@ -43,7 +43,7 @@ class Graph:
     ``roots`` maps a root's name to an ordered list of (name, value); ``nodes`` are the mutable
     objects in walk order; ``regions`` the live memory; ``opaque`` says what could not be read and
     why; ``assumed`` what was taken on trust; ``lines`` first lines of function nodes, kept apart
-    because a probe moves them.
+    because a probe moves them. ``live``: how many nodes a restore needs, the first ones; None: all.
     """
 
     roots: dict[str, list[tuple[str, Value]]] = field(default_factory=dict)
@@ -52,6 +52,7 @@ class Graph:
     opaque: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
     lines: dict[int, int] = field(default_factory=dict)
+    live: int | None = None
 
 
 class Walker:

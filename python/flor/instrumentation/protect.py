@@ -106,14 +106,33 @@ class _Bodies(ast.NodeTransformer):
 
 def _call(code: Sequence[ast.AST], level: Unknown, where: ast.AST) -> ast.Call:
     """Return the call that saves what the names in some code lead to."""
-    nodes = (node for each in code for node in ast.walk(each))
-    names = sorted({node.id for node in nodes if isinstance(node, ast.Name)} - {PROTECT})
-    named = ast.Tuple([ast.Constant(name) for name in names], ast.Load())
+    named = ast.Tuple([ast.Constant(path) for path in _paths(code)], ast.Load())
     arguments: list[ast.expr] = [named, ast.Constant(level is Unknown.CALLS)]
     call = ast.Call(ast.Name(PROTECT, ast.Load()), arguments, [])
     for node in ast.walk(call):
         ast.copy_location(node, where)
     return call
+
+
+def _paths(code: Sequence[ast.AST]) -> list[str]:
+    """Return the names that some code uses, with the attributes that it reads of them.
+
+    ``self.model.fc`` where ``self`` is only ever used as in ``self.model.fc(x)``; ``self`` alone
+    where it is used in any other way besides.
+    """
+    nodes = [node for each in code for node in ast.walk(each)]
+    reads = [node for node in nodes if isinstance(node, ast.Attribute)]
+    owner = {id(node.value): node for node in reads if isinstance(node.ctx, ast.Load)}
+    found: dict[str, set[str]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Name) and node.id != PROTECT:
+            path, at = node.id, owner.get(id(node))
+            while at is not None:
+                path, at = f"{path}.{at.attr}", owner.get(id(at))
+            found.setdefault(node.id, set()).add(path)
+    return sorted(
+        path for name, paths in found.items() for path in ({name} if name in paths else paths)
+    )
 
 
 def _nothing() -> ast.arguments:
