@@ -129,7 +129,12 @@ def test_a_run_that_is_written_is_left_alone(kept: tuple[Path, dict[int, list[An
         for _ in range(4):
             state["w"] += 1e-4
             checkpointer.save().wait()
-        recoded = gc(root, "--small")["recoded_chunks"]  # of the first run alone
+        packs = {path.name: path.read_bytes() for path in root.glob("packs/*.pack")}
+        done = gc(root, "--small")
+        recoded = done["recoded_chunks"]  # of the first run alone
+        in_use = [Path(one["path"]).name for one in done["packs"] if one["fate"] == "in use"]
+        assert in_use
+        assert all((root / "packs" / one).read_bytes() == packs[one] for one in in_use)
         state["w"] += 1e-4
         checkpointer.save().wait()
     assert recoded > 0

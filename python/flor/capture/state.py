@@ -303,5 +303,5 @@ def encode(graph: Graph, **extra: Any) -> bytes:
         **({} if graph.live is None else {"live": graph.live}),
         **extra,
     }
-    # What the walk made refers to nothing twice; looking for circles costs a fifth.
+    # The walk makes no circles; looking for them costs a fifth.
     return json.dumps(document, separators=(",", ":"), check_circular=False).encode()

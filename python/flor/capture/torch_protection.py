@@ -47,7 +47,8 @@ def parts(obj: Any) -> Mapping[str, Any]:
         return {}
     if type(obj).__getattr__ is not torch.nn.Module.__getattr__:
         return {}
-    return ChainMap(obj._parameters, obj._buffers, obj._modules)
+    own = vars(obj)  # of a module whose __init__ has not run, they are not there
+    return ChainMap(*(own.get(kind, {}) for kind in ("_parameters", "_buffers", "_modules")))
 
 
 def _set_flag(module: torch.nn.Module, training: bool) -> None:

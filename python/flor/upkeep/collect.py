@@ -179,12 +179,14 @@ def _sweep(
     done.packs = before + [pack for pack in result["packs"] if pack["bytes"]]
     done.freed_bytes += result["freed_bytes"]
     done.recoded_chunks += result["recoded_chunks"]
+    notes = []
     if result["lost_chunks"]:
-        done.notes.append(
+        notes.append(
             f"{result['lost_chunks']} chunks that something names are in no pack: see flor fsck"
         )
     if done.count("damaged"):
-        done.notes.append(f"{done.count('damaged')} packs are damaged and stay: see flor fsck")
+        notes.append(f"{done.count('damaged')} packs are damaged and stay: see flor fsck")
+    done.notes += [note for note in notes if note not in done.notes]  # there may be two sweeps
 
 
 def _neighbours(

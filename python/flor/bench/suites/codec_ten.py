@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from flor.bench.harness import BenchError, Figures
 from flor.bench.suites.codec_peers import Codec
 from flor.bench.suites.codec_sets import COUNT, ROLES, Array, load, monotone
@@ -65,10 +67,15 @@ def kept_by_peer(folder: Path, states: Path, name: str, make: Callable[[], Codec
 
 def _shortest(codec: Codec, values: Array, before: Array | None) -> tuple[int, float]:
     """Bytes of the better way, and the seconds that it took."""
-    ways = [values] if before is None else [values, monotone(values) - monotone(before)]
+    nothing = np.zeros_like(values)
+    ways = [(values, nothing)]
+    if before is not None and codec.takes_base:
+        ways.append((values, before))
+    elif before is not None:
+        ways.append((monotone(values) - monotone(before), nothing))
     found = []
-    for given in ways:
+    for given, base in ways:
         begin = time.perf_counter()
-        size = len(codec.encode(given, given))
+        size = len(codec.encode(given, base))
         found.append((size, time.perf_counter() - begin))
     return min(found)
