@@ -2,6 +2,7 @@
 // times a checkpoint, while the program waits. Tensors are read through their Python attributes:
 // torch is no dependency of the core.
 
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -74,8 +75,10 @@ py::object name_of(const py::object& dtype) {
 
 bool has_memory(const py::object& tensor) {
   static const Name layout("layout"), is_meta("is_meta"), is_quantized("is_quantized");
-  static const py::handle strided =
-      py::object(py::module_::import("torch").attr("strided")).release();
+  // An import may let go of the GIL: a plain static could wait for a thread that waits for it.
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> found;
+  const auto look = []() -> py::object { return py::module_::import("torch").attr("strided"); };
+  const py::object& strided = found.call_once_and_store_result(look).get_stored();
   return layout.of(tensor).is(strided) && !is_meta.is_true(tensor) && !is_quantized.is_true(tensor);
 }
 

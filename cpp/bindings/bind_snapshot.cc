@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "bindings/bindings.h"
 #include "bindings/buffer_view.h"
-#include "bindings/errors.h"
 #include "bindings/plain_method.h"
 #include "bindings/without_gil.h"
 #include "snapshot/snapshotter.h"
@@ -18,7 +17,7 @@ namespace {
 
 // A snapshotter, and the buffers that it still reads from: their exports end on a thread that holds
 // the GIL, at the next call after their snapshot is done.
-class LiveSnapshotter : public std::enable_shared_from_this<LiveSnapshotter> {
+class LiveSnapshotter {
  public:
   LiveSnapshotter(std::shared_ptr<ChunkStore> store, SnapshotterOptions options)
       : snapshotter_(std::move(store), options) {}
@@ -110,17 +109,15 @@ void settle_before_steps(const std::shared_ptr<LiveSnapshotter>& snapshotter) {
 
 // A hook for optimizers, and so written without pybind: most steps have nothing to settle.
 PyObject* before_step(PyObject*, PyObject* const*, Py_ssize_t) {
-  std::vector<std::shared_ptr<LiveSnapshotter>> reading;  // settling lets go of the GIL
-  for (const auto& each : settled_by_steps) {
-    if (auto snapshotter = each.lock(); snapshotter && snapshotter->is_reading())
-      reading.push_back(std::move(snapshotter));
-  }
-  try {
+  const auto settle_all = [] {
+    std::vector<std::shared_ptr<LiveSnapshotter>> reading;  // settling lets go of the GIL
+    for (const auto& each : settled_by_steps) {
+      if (auto snapshotter = each.lock(); snapshotter && snapshotter->is_reading())
+        reading.push_back(std::move(snapshotter));
+    }
     for (const auto& each : reading) each->settle();
-  } catch (const Error& error) {
-    set_error(error);
-    return nullptr;
-  }
+  };
+  if (!guarded(settle_all)) return nullptr;
   Py_RETURN_NONE;
 }
 

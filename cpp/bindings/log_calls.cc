@@ -19,22 +19,6 @@ PyObject* new_reference(PyObject* object) {
   return object;
 }
 
-// Runs C++ that may throw; false with a Python error set.
-template <typename Body>
-bool guarded(Body body) {
-  try {
-    body();
-    return true;
-  } catch (const Error& error) {
-    set_error(error);
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  }
-  return false;
-}
-
 PyObject* slow(PyObject* name, PyObject* value) {
   PyObject* path = active_log().slow_path;
   if (path == nullptr) return new_reference(value);

@@ -88,7 +88,14 @@ bool Recoder::wants(const ChunkPlace& place) const {
 
 std::optional<Buffer> Recoder::encode(const ChunkPlace& place, bool even_larger) {
   const ChunkId& base_id = plans_.at(place.id).base;
-  const Buffer chunk = content(place.id, place.raw_bytes), base = content(base_id, place.raw_bytes);
+  Buffer chunk, base;
+  try {
+    chunk = content(place.id, place.raw_bytes);
+    base = content(base_id, place.raw_bytes);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kCorrupt && error.kind() != ErrorKind::kLost) throw;
+    return std::nullopt;  // damaged: it stays as it is, for fsck
+  }
   Buffer planes, found;
   encode_planes(choose_difference(chunk, base).layout, chunk, base, planes);
   ByteWriter writer(std::move(found));
@@ -102,7 +109,7 @@ std::optional<Buffer> Recoder::encode(const ChunkPlace& place, bool even_larger)
   Buffer again(chunk.size());
   decode_planes(delta_body(found), base, again);
   if (again != chunk)
-    throw Error(ErrorKind::kCorrupt, "a chunk that was encoded anew decodes to other content");
+    throw Error(ErrorKind::kInvalid, "a chunk that was encoded anew decodes to other content");
   return found;
 }
 

@@ -36,8 +36,8 @@ class Recoder {
 
   // Whether this copy is to be stored anew.
   bool wants(const ChunkPlace& place) const;
-  // What to store instead. nullopt: it is not smaller; `even_larger`: take it all the same.
-  // REQUIRES: wants(place).
+  // What to store instead. nullopt: it is not smaller, or can't be read; `even_larger`: take it all
+  // the same. REQUIRES: wants(place).
   std::optional<Buffer> encode(const ChunkPlace& place, bool even_larger);
   // What a copy is a difference to; nullopt for none, or where that can't be read.
   std::optional<ChunkId> base_of(const ChunkPlace& place) const;
